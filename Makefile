@@ -1,0 +1,59 @@
+# Works from any folder, one with a space in its name included: all paths here are relative.
+
+# The Python that .venv is made with.
+PYTHON ?= python3
+# Further arguments for pytest, for example: make test ARGS='-k sampling'
+ARGS ?=
+
+DEMO = --method seq_reptile --model_name_or_path offline-multilingual --trim_vocabulary --dataset_name sample --do_train --do_eval --do_predict --eval_on_start --output_dir out/demo
+
+PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+.PHONY: help demo test test-all quality clean
+
+help:
+	@printf '%s\n' \
+	  'make demo      train and evaluate on the bundled sample, without the Hub; minutes on 2 cores' \
+	  'make test      run the tests, but for the slow ones (ARGS="-k sampling" chooses some)' \
+	  'make test-all  run all tests' \
+	  'make quality   lint, check formatting and types' \
+	  'make clean     remove .venv, caches, build outputs and out/demo' \
+	  '' \
+	  'The first of them installs everything into .venv. PYTHON=... names the Python 3.11 to 3.13 to use.' \
+	  'On Linux without a GPU, put PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu before make:' \
+	  'it saves several gigabytes of CUDA libraries.'
+
+demo: .venv/.installed
+	@rm -rf out/demo
+	HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false .venv/bin/python run_ner.py $(DEMO)
+
+test: .venv/.installed
+	$(PYTEST)
+
+test-all: .venv/.installed
+	$(PYTEST) -m ''
+
+quality: .venv/.installed
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info out/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Once, and again when one of these files changes. The environment variables hold the build requirements to
+# constraints.txt as well; which of them pip reads depends on its version.
+.venv/.installed: setup.cfg pyproject.toml constraints.txt
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { \
+	  "$(PYTHON)" -c '' 2>/dev/null || { \
+	    echo 'error: $(PYTHON) does not run. Name a Python 3.11 to 3.13: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)' >&2; exit 1; }; \
+	  "$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	    echo "error: $(PYTHON) is $$("$(PYTHON)" --version 2>&1), but Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }; \
+	  "$(PYTHON)" -m venv --clear .venv || { \
+	    echo 'error: $(PYTHON) cannot make a virtual environment (Debian and Ubuntu: apt install python3-venv).' >&2; exit 1; }; \
+	}
+	@echo 'Installing into .venv: once, a few minutes. On Linux without a GPU see `make help`.'
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_USE_PEP517=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  .venv/bin/python -m pip install -c constraints.txt -e '.[test,quality,offline]'
+	@touch .venv/.installed
