@@ -1,0 +1,146 @@
+"""Which task, and which of its examples, each optimizer step sees.
+
+Everything drawn is a function of the seed and of names and sizes alone, so that a run can be continued at any step,
+on the same number of processes, without having stored what it drew.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+LENGTH_GROUP = 50
+"""Blocks of examples that are sorted by length together; larger groups pad less but mix less."""
+
+
+def task_probabilities(sizes: Mapping[str, int], exponent: float) -> dict[str, float]:
+    """The probability of drawing each task, p_t ∝ N_t^q (paper, section 3.1).
+
+    Args:
+        sizes: number of training examples N_t of each task, at least 1.
+        exponent: q in [0, 1]; the paper uses 1/5. 0 draws all tasks equally often.
+    """
+    weights = {task: float(size) ** exponent for task, size in sizes.items()}
+    total = sum(weights.values())
+    return {task: weight / total for task, weight in weights.items()}
+
+
+class TaskStream:
+    """One task's examples as an endless sequence: pass after pass over the data, each in a new random order.
+
+    Args:
+        name: the task; two tasks of one size still get different orders.
+        size: number of examples.
+        block: examples that one draw takes; with `lengths`, examples of similar length come in one block.
+        seed: seed of all orders.
+        lengths: length of each example, for grouping; `None` keeps the order purely random.
+    """
+
+    def __init__(self, name: str, size: int, block: int, seed: int, lengths: Sequence[int] | None = None) -> None:
+        self.size = size
+        self.block = block
+        self._entropy = [seed, zlib.crc32(name.encode())]
+        self._lengths = None if lengths is None else np.asarray(lengths)
+        self._cached: tuple[int, np.ndarray] | None = None
+
+    def draw(self, number: int) -> np.ndarray:
+        """The example indices of this task's draw `number` (0, 1, …), shape (block,)."""
+        positions = np.arange(number * self.block, (number + 1) * self.block)
+        passes = positions // self.size
+        return np.concatenate([self._order(p)[positions[passes == p] % self.size] for p in np.unique(passes)])
+
+    def _order(self, pass_number: int) -> np.ndarray:
+        if self._cached is None or self._cached[0] != pass_number:
+            random = np.random.default_rng([*self._entropy, pass_number])
+            order = random.permutation(self.size)
+            if self._lengths is not None:
+                # A draw may have begun in the pass before; what it still takes from this one stays ungrouped.
+                begun = -pass_number * self.size % self.block
+                order = np.concatenate([order[:begun], *self._blocks_of_similar_length(order[begun:], random)])
+            self._cached = (pass_number, order)
+        return self._cached[1]
+
+    def _blocks_of_similar_length(self, order: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+        assert self._lengths is not None
+        blocks: list[np.ndarray] = []
+        for start in range(0, len(order), LENGTH_GROUP * self.block):
+            group = order[start : start + LENGTH_GROUP * self.block]
+            group = group[np.argsort(self._lengths[group], kind="stable")]
+            cuts = [group[i : i + self.block] for i in range(0, len(group), self.block)]
+            # The short block that may end a pass must stay last: draws begin where full blocks begin.
+            short = [cuts.pop()] if len(cuts[-1]) < self.block else []
+            blocks += [cuts[i] for i in random.permutation(len(cuts))] + short
+        return blocks
+
+
+class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
+    """Emits the micro-batches of one epoch: draws of tasks, each cut into equal task-homogeneous micro-batches.
+
+    A draw is `micro_batches` × `batch_size` examples of one task, drawn from Cat(p) (Eq. 5). Its micro-batches come
+    one after the other, so that when `accelerate` deals them to the processes in turn, every process works on the
+    same task. An epoch is ⌈ΣN_t / draw⌉ draws.
+
+    Args:
+        sizes: number of examples of each task.
+        probabilities: p_t of each task, summing to 1.
+        batch_size: examples of one micro-batch.
+        micro_batches: micro-batches of one draw: accumulation steps × processes.
+        seed: seed of the draws and of every task's order.
+        lengths: for each task the lengths of its examples, to group similar ones; `None` for random order.
+    """
+
+    drop_last = False
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        probabilities: Mapping[str, float],
+        batch_size: int,
+        micro_batches: int = 1,
+        seed: int = 0,
+        lengths: Mapping[str, Sequence[int] | None] | None = None,
+    ) -> None:
+        self.batch_size = batch_size
+        self.micro_batches = micro_batches
+        self.tasks = list(sizes)
+        self.draws_per_epoch = -(-sum(sizes.values()) // (batch_size * micro_batches))
+        self._probabilities = np.array([probabilities[task] for task in self.tasks])
+        self._seed = seed
+        self._epoch = 0
+        self._streams = {
+            task: TaskStream(task, size, batch_size * micro_batches, seed, lengths[task] if lengths else None)
+            for task, size in sizes.items()
+        }
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (0, 1, …) whose micro-batches iteration emits."""
+        self._epoch = epoch
+
+    def drawn_tasks(self, epoch: int) -> np.ndarray:
+        """Indices into `tasks` of the epoch's draws, in order, shape (draws_per_epoch,)."""
+        random = np.random.default_rng([self._seed, epoch])
+        return random.choice(len(self.tasks), size=self.draws_per_epoch, p=self._probabilities)
+
+    def draws_after(self, optimizer_steps: int, tasks_per_step: int) -> int:
+        """How many draws so many optimizer steps have used; the last step of an epoch may take fewer than M."""
+        epochs, steps = divmod(optimizer_steps, -(-self.draws_per_epoch // tasks_per_step))
+        return epochs * self.draws_per_epoch + steps * tasks_per_step
+
+    def draw_counts(self, draws: int) -> dict[str, int]:
+        """How often each task is among the first `draws` draws of the run."""
+        epochs, rest = divmod(draws, self.draws_per_epoch)
+        drawn = np.concatenate([*(self.drawn_tasks(e) for e in range(epochs)), self.drawn_tasks(epochs)[:rest]])
+        return dict(zip(self.tasks, np.bincount(drawn, minlength=len(self.tasks)).tolist(), strict=True))
+
+    def __len__(self) -> int:
+        return self.draws_per_epoch * self.micro_batches
+
+    def __iter__(self) -> Iterator[list[tuple[str, int]]]:
+        counts = self.draw_counts(self._epoch * self.draws_per_epoch)
+        for index in self.drawn_tasks(self._epoch):
+            task = self.tasks[index]
+            examples = self._streams[task].draw(counts[task])
+            counts[task] += 1
+            for start in range(0, len(examples), self.batch_size):
+                yield [(task, int(i)) for i in examples[start : start + self.batch_size]]

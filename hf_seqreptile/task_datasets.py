@@ -1,0 +1,77 @@
+"""Several tasks' datasets as one, whose batches each hold one task's examples."""
+
+from collections.abc import Callable, Mapping, Sequence, Sized
+from typing import Any
+
+import datasets
+import pyarrow.compute as pc
+from torch.utils.data import Dataset
+
+from .errors import InputError
+
+RESERVED_NAMES = {"avg"}
+
+
+class TaskDatasets(Dataset):
+    """The tasks' datasets by name. Indexed by (task, row); its length is the number of all examples.
+
+    Raises:
+        InputError: no task, a task without examples or without a length, or a name that the metrics need.
+    """
+
+    def __init__(self, tasks: Mapping[str, Dataset]) -> None:
+        if not isinstance(tasks, Mapping) or not tasks:
+            raise InputError('train_dataset must be a dict with one dataset for each task: {"de": de, "sw": sw}.')
+        sizes = {name: len(dataset) if isinstance(dataset, Sized) else None for name, dataset in tasks.items()}
+        for name, size in sizes.items():
+            if name in RESERVED_NAMES:
+                raise InputError(f"A task cannot be called {name!r}: that name is the average's. Rename it.")
+            if size is None:
+                raise InputError(f"The dataset of task {name!r} has no length; load it without streaming.")
+            if size == 0:
+                raise InputError(f"Task {name!r} has no training examples; remove the task or add examples.")
+        self.datasets = dict(tasks)
+        self.sizes = {name: size for name, size in sizes.items() if size}
+
+    def __len__(self) -> int:
+        return sum(self.sizes.values())
+
+    def __getitem__(self, key: tuple[str, int]) -> tuple[str, Any]:
+        task, row = key
+        return task, self.datasets[task][row]
+
+    def __getitems__(self, keys: Sequence[tuple[str, int]]) -> list[tuple[str, Any]]:
+        task, dataset = keys[0][0], self.datasets[keys[0][0]]
+        rows = [row for _, row in keys]
+        # One read for the whole batch, where the dataset can.
+        examples = dataset.__getitems__(rows) if hasattr(dataset, "__getitems__") else [dataset[row] for row in rows]
+        return [(task, example) for example in examples]
+
+
+class OneTaskCollator:
+    """Collates the examples with `collator` and puts the name of their task under `task`."""
+
+    def __init__(self, collator: Callable[[list[Any]], Any]) -> None:
+        self.collator = collator
+
+    def __call__(self, examples: list[tuple[str, Any]]) -> Any:
+        """The batch of `examples`, as `TaskDatasets` gives them."""
+        batch = self.collator([example for _, example in examples])
+        batch["task"] = examples[0][0]
+        return batch
+
+
+def example_lengths(tasks: Mapping[str, Dataset], column: str) -> dict[str, Sequence[int] | None]:
+    """Each example's length, by task: `column` if the dataset has it, else its number of `input_ids`, else unknown."""
+    return {task: _lengths(dataset, column) for task, dataset in tasks.items()}
+
+
+def _lengths(dataset: Dataset, column: str) -> Sequence[int] | None:
+    if not isinstance(dataset, datasets.Dataset):
+        return None
+    if column in dataset.column_names:
+        return dataset[column][:]
+    if "input_ids" in dataset.column_names:
+        table = dataset.select_columns("input_ids").with_format("arrow")[:]
+        return pc.list_value_length(table["input_ids"]).to_numpy()
+    return None
