@@ -1,0 +1,71 @@
+"""What a run is going to do, said before it starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class TrainingPlan:
+    """The tasks, what is drawn of them, and how far the model can move; `str()` gives the text that is printed.
+
+    Args:
+        method: as typed on the command line.
+        sizes: N_t, training examples of each task.
+        probabilities: p_t of each task.
+        optimizer_steps: optimizer steps of the whole run.
+        tasks_per_step: M, tasks drawn for each of them.
+        notes: further lines, from the method.
+    """
+
+    method: str
+    sizes: Mapping[str, int]
+    probabilities: Mapping[str, float]
+    optimizer_steps: int
+    tasks_per_step: int
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def draws(self) -> int:
+        """Draws of the whole run, taking the last step of an epoch for a full one."""
+        return self.optimizer_steps * self.tasks_per_step
+
+    def __str__(self) -> str:
+        width = max(4, *(len(task) for task in self.sizes))
+        lines = [
+            f"Plan ({self.method}): {self.draws:,} drawn batches in {self.optimizer_steps:,} optimizer steps, "
+            f"{self.tasks_per_step} a step",
+            f"  {'task':<{width}}  examples     p_t  draws expected",
+        ]
+        for task, size in self.sizes.items():
+            p = self.probabilities[task]
+            lines.append(f"  {task:<{width}}  {size:>8,}  {p:.4f}  {p * self.draws:>14,.0f}")
+        return "\n".join(lines + [f"  {note}" for note in self.notes])
+
+
+SMALL_REACH = 500
+"""Below this reach φ was seen to stay short of where plain training ends; docs/choosing.md has the runs."""
+
+
+def reach_notes(inner_steps: int, trajectory: int, outer_learning_rate: float, learning_rate: float) -> list[str]:
+    """The number of outer updates, the reach η·S, and, where it is small, what would make it larger.
+
+    Args:
+        inner_steps: S, inner steps of the whole run.
+        trajectory: K, inner steps of one trajectory.
+        outer_learning_rate: η.
+        learning_rate: α.
+    """
+    reach = outer_learning_rate * inner_steps
+    notes = [
+        f"outer updates: n = {-(-inner_steps // trajectory):,} of K = {trajectory:,} inner steps each, "
+        f"η = {outer_learning_rate:g}",
+        f"reach: η·S = {outer_learning_rate:g} × {inner_steps:,} = {reach:,.0f} (the paper's runs: about 1,500)",
+    ]
+    if reach < SMALL_REACH:
+        eta = min(1.0, SMALL_REACH / inner_steps)
+        notes.append(
+            f"warning: the reach is small, so φ may stay close to the start. Any of these brings it nearer to plain "
+            f"training: --outer_learning_rate {eta:.2g}; --learning_rate {learning_rate * SMALL_REACH / reach:.1g}; "
+            f"--max_steps {round(SMALL_REACH / outer_learning_rate)}."
+        )
+    return notes

@@ -1,0 +1,384 @@
+"""The trainer of every method: several tasks, drawn one after another, under the stock training loop."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, seed_worker
+
+from .checkpoints import MULTITASK_STATE_FILE, check_same_run, last_complete_checkpoint, read_multitask_state
+from .errors import InputError
+from .plan import TrainingPlan
+from .sampling import TaskBatchSampler, task_probabilities
+from .task_datasets import OneTaskCollator, TaskDatasets, example_lengths
+from .training_args import METHOD_SETTINGS, MultiTaskTrainingArguments
+
+TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+
+
+class MultiTaskMixin(Trainer):
+    """What every method needs: tasks drawn with p_t ∝ N_t^q, a loss and metrics for each, exact resume.
+
+    An optimizer step is an accumulation window of M draws (`tasks_per_step`); a draw is
+    `gradient_accumulation_steps` micro-batches of one task on every process, and its loss is the mean over the
+    labels of all of them. The step's loss is the mean over its draws.
+
+    Combine it with another `Trainer` subclass by naming it first: `class Mine(MultiTaskMixin, TheirTrainer)`.
+
+    Args:
+        train_dataset: one dataset for each task, by name; each needs a length. `None` when only evaluating.
+        eval_dataset: one dataset for each task, by name, or a single dataset as in the stock trainer.
+        Everything else is as in `transformers.Trainer`.
+
+    Raises:
+        InputError: no or empty tasks, another method's arguments, or a set-up that the method cannot run on.
+    """
+
+    method: ClassVar[str]
+    """The name typed on the command line."""
+    default_tasks_per_step: ClassVar[int] = 8
+    """M where the user gives none: eight draws, as for the paper's baselines."""
+
+    loss_is_scaled_for_ga = True
+    args: MultiTaskTrainingArguments
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: MultiTaskTrainingArguments | None = None,
+        data_collator: Any = None,
+        train_dataset: Mapping[str, Dataset] | None = None,
+        eval_dataset: Mapping[str, Dataset] | Dataset | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if args is None:
+            args = MultiTaskTrainingArguments(method=self.method, output_dir="tmp_trainer")
+        self.check_arguments(args)
+        self.tasks = TaskDatasets(train_dataset) if train_dataset is not None else None
+        self.tasks_per_step = args.tasks_per_step or self.default_tasks_per_step
+        super().__init__(model, args, data_collator, train_dataset=self.tasks, eval_dataset=eval_dataset, **kwargs)
+        self._refuse_unsupported_backends()
+        # Model heads differ in what they do with a label count. Without one, all return the mean over the labels of
+        # the micro-batch, which `compute_loss` turns into that micro-batch's share of its draw's loss.
+        self.model_accepts_loss_kwargs = False
+        self._micro_batches_per_draw = args.gradient_accumulation_steps
+        self._draws_in_step = self.tasks_per_step
+        self._window: Iterator[tuple[str, float]] = iter(())
+        self._loss_weight: float | None = None
+        self._sampler: TaskBatchSampler | None = None
+        self._task_losses: dict[str, list[float]] = {}
+
+    @classmethod
+    def check_arguments(cls, args: TrainingArguments) -> None:
+        """Refuse arguments of another class, of another method, or settings that this method does not have."""
+        if not isinstance(args, MultiTaskTrainingArguments):
+            raise InputError(
+                f"{cls.__name__} needs MultiTaskTrainingArguments, which take all arguments of TrainingArguments; "
+                f"got {type(args).__name__}."
+            )
+        if args.method != cls.method:
+            raise InputError(
+                f"{cls.__name__} trains with method {cls.method!r}, but args.method is {args.method!r}; write "
+                f"MultiTaskTrainingArguments(method={cls.method!r}, ...)."
+            )
+        for name, methods in METHOD_SETTINGS.items():
+            if cls.method not in methods and getattr(args, name) != getattr(MultiTaskTrainingArguments, name):
+                raise InputError(
+                    f"--{name} is a setting of --method {' and '.join(methods)}, and --method {cls.method} has no use "
+                    f"for it; remove it or change the method."
+                )
+
+    @property
+    def task_probabilities(self) -> dict[str, float]:
+        """p_t of each training task."""
+        return task_probabilities(self._training_tasks.sizes, self.args.task_sampling_exponent)
+
+    @property
+    def _training_tasks(self) -> TaskDatasets:
+        if self.tasks is None:
+            raise InputError("Training needs a train_dataset: a dict with one dataset for each task.")
+        return self.tasks
+
+    def plan(self, optimizer_steps: int) -> TrainingPlan:
+        """What a run of `optimizer_steps` will do; printed before training. A method adds its own notes.
+
+        Raises:
+            InputError: the run cannot work as set.
+        """
+        return TrainingPlan(
+            method=self.method,
+            sizes=self._training_tasks.sizes,
+            probabilities=self.task_probabilities,
+            optimizer_steps=optimizer_steps,
+            tasks_per_step=self.tasks_per_step,
+        )
+
+    # Training: one epoch's micro-batches, and how the stock loop walks them.
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train, or continue a run.
+
+        Args:
+            resume_from_checkpoint: a checkpoint's folder, or `True` for the newest complete one in `output_dir`.
+            trial: as in the stock trainer.
+            ignore_keys_for_eval: as in the stock trainer.
+
+        Raises:
+            InputError: no complete checkpoint, one of another run, or a loss that is not finite.
+        """
+        if resume_from_checkpoint is True:
+            newest = last_complete_checkpoint(self.args.folder)
+            if newest is None:
+                raise InputError(f"There is no complete checkpoint in {self.args.output_dir} to resume from.")
+            resume_from_checkpoint = str(newest)
+        if resume_from_checkpoint:
+            folder = Path(resume_from_checkpoint)
+            check_same_run(folder, read_multitask_state(folder)["run"], self._run_identity())
+        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        with self._accumulating_drawn_tasks():
+            return super()._inner_training_loop(*args, **kwargs)
+
+    @contextmanager
+    def _accumulating_drawn_tasks(self) -> Iterator[None]:
+        # The stock loop knows one kind of accumulation; for its duration that covers the drawn tasks too.
+        self._micro_batches_per_draw = self.args.gradient_accumulation_steps
+        self.args.gradient_accumulation_steps *= self.tasks_per_step
+        try:
+            yield
+        finally:
+            self.args.gradient_accumulation_steps = self._micro_batches_per_draw
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The micro-batches of one epoch; each carries its task's name under `task`."""
+        args, tasks = self.args, self._training_tasks
+        by_length = args.train_sampling_strategy == "group_by_length"
+        self._sampler = TaskBatchSampler(
+            tasks.sizes,
+            self.task_probabilities,
+            batch_size=self._train_batch_size,
+            micro_batches=self._micro_batches_per_draw * args.world_size,
+            seed=self._draw_seed,
+            lengths=example_lengths(tasks.datasets, args.length_column_name) if by_length else None,
+        )
+        collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
+        loader = DataLoader(
+            tasks,
+            batch_sampler=self._sampler,
+            collate_fn=OneTaskCollator(collator),
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+        )
+        return self.accelerator.prepare(loader)
+
+    def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple:
+        """As in the stock trainer; the number of steps is now known, so the plan is printed."""
+        values = super().set_initial_training_values(args, dataloader)
+        plan = self.plan(optimizer_steps=values[-1])
+        if self.is_world_process_zero():
+            print(plan, flush=True)
+        return values
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            # The stock loop would take one step more when it continues from the last checkpoint of a finished run.
+            self.control.should_training_stop = True
+            return
+        # On several processes neither accelerate nor the stock loop reaches the sampler of a mid-epoch resume.
+        assert self._sampler is not None
+        self._sampler.set_epoch(kwargs["epoch"])
+        super()._run_epoch(*args, **kwargs)
+
+    # Losses: a draw's, and each task's for the log.
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, torch.Tensor | None]:
+        """The window's micro-batches; the weight of each in the step's loss is kept for `compute_loss`."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        tasks = [batch.pop("task") for batch in batches]
+        labels = torch.stack([_count_labels(batch).to(device) for batch in batches])
+        labels = labels.view(-1, self._micro_batches_per_draw)
+        of_draw = self.accelerator.reduce(labels.sum(dim=1, keepdim=True), reduction="sum")
+        self._draws_in_step = len(labels)
+        # Processes average their gradients, hence the factor of their number.
+        weights = labels * self.accelerator.num_processes / (of_draw * self._draws_in_step)
+        self._window = iter(list(zip(tasks, weights.flatten().tolist(), strict=True)))
+        return batches, None
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Forward and backward pass of one micro-batch; returns its share of the step's loss."""
+        task, self._loss_weight = next(self._window)
+        try:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        finally:
+            self._loss_weight = None
+        value = loss.item()
+        if not math.isfinite(value):
+            raise InputError(
+                f"The loss of task {task!r} is {value} at step {self.state.global_step + 1}. Lower --learning_rate, "
+                f"or look for broken examples in that task. Checkpoints already written are untouched."
+            )
+        total, draws = self._task_losses.get(task, (0.0, 0.0))
+        self._task_losses[task] = [total + value * self._draws_in_step, draws + 1 / self._micro_batches_per_draw]
+        return loss
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The stock loss; in training, weighted by the micro-batch's share of the labels of its draw."""
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        if self._loss_weight is not None:
+            loss = loss * self._loss_weight
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The stock log; training losses come with `loss/TASK` and the number of draws so far, `draws/TASK`."""
+        if "loss" in logs and self._sampler is not None:
+            logs |= self._logs_of_tasks(self._sampler)
+        super().log(logs, start_time)
+
+    def _logs_of_tasks(self, sampler: TaskBatchSampler) -> dict[str, float]:
+        sums = torch.tensor([self._task_losses.get(t, [0.0, 0.0]) for t in sampler.tasks], device=self.args.device)
+        sums = self.accelerator.reduce(sums, reduction="sum").tolist()
+        self._task_losses = {}
+        counts = sampler.draw_counts(sampler.draws_after(self.state.global_step, self.tasks_per_step))
+        losses = {f"loss/{t}": total / n for t, (total, n) in zip(sampler.tasks, sums, strict=True) if n}
+        return losses | {f"draws/{t}": float(n) for t, n in counts.items()}
+
+    # Evaluation: every task's metrics, and their average.
+
+    def evaluate(
+        self,
+        eval_dataset: dict[str, Dataset] | Dataset | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Metrics of every task, `eval_TASK_f1`, and their mean over the tasks, `eval_avg_f1`.
+
+        The mean stands under `eval_f1` too, where callbacks and `metric_for_best_model` look by default. Callbacks
+        see one evaluation with all tasks' metrics. A single dataset is evaluated as in the stock trainer.
+        """
+        tasks = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not isinstance(tasks, Mapping):
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        metrics: dict[str, float] = {}
+        for task, dataset in tasks.items():
+            metrics |= self.predict(dataset, ignore_keys, f"{metric_key_prefix}_{task}").metrics or {}
+        metrics |= average_over_tasks(metrics, list(tasks), metric_key_prefix)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    # Checkpoints: complete or ignored, and readable without unpickling anything of ours.
+
+    def multitask_state(self) -> dict[str, Any]:
+        """What a checkpoint needs beyond the stock trainer's state, as JSON. Methods extend it."""
+        return {"run": self._run_identity()}
+
+    def _run_identity(self) -> dict[str, Any]:
+        args = self.args
+        settings = [name for name, methods in METHOD_SETTINGS.items() if self.method in methods]
+        return {
+            "method": self.method,
+            "tasks": dict(self._training_tasks.sizes),
+            "tasks_per_step": self.tasks_per_step,
+            "examples_per_draw": self._train_batch_size * self._micro_batches_per_draw * args.world_size,
+            "task_sampling_exponent": args.task_sampling_exponent,
+            "seed": self._draw_seed,
+            **{name: getattr(args, name) for name in settings if name != "slow_weights_device"},
+        }
+
+    @property
+    def _draw_seed(self) -> int:
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            # Written last, this file marks a checkpoint as complete; one of an earlier attempt must not.
+            (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
+        try:
+            super()._save_checkpoint(model, trial)
+        except OSError as error:
+            raise InputError(
+                f"Could not write {folder}: {error.strerror or error}. Earlier checkpoints are untouched; make room, "
+                f"then run the same command again to continue from the newest."
+            ) from error
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            text = json.dumps(self.multitask_state(), indent=2, ensure_ascii=False)
+            (Path(output_dir) / MULTITASK_STATE_FILE).write_text(text + "\n", encoding="utf-8")
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            folder = Path(output_dir) if output_dir else self.args.folder
+            # The stock file is a pickle that holds tokens and paths of this machine.
+            (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            self.args.save(folder)
+
+    def _refuse_unsupported_backends(self) -> None:
+        for found, name, mend in (
+            (self.is_deepspeed_enabled, "DeepSpeed", "use DistributedDataParallel (torchrun, accelerate launch)"),
+            (self.is_fsdp_enabled, "FSDP", "use DistributedDataParallel (torchrun, accelerate launch)"),
+            (self.args.n_gpu > 1, "DataParallel", "start one process a GPU with torchrun"),
+        ):
+            if found:
+                raise InputError(f"{name} is not supported: {mend}.")
+
+
+class MultiTaskTrainer(MultiTaskMixin):
+    """The mean of the drawn tasks' losses (Eq. 1 without regularizer): the paper's MTL, and the base of all methods.
+
+    See [`MultiTaskMixin`] for the arguments.
+    """
+
+    method = "mtl"
+
+
+def average_over_tasks(metrics: Mapping[str, float], tasks: list[str], prefix: str) -> dict[str, float]:
+    """The unweighted mean of each metric `{prefix}_{task}_{metric}` that all tasks have, timings excepted.
+
+    Returns it as `{prefix}_avg_{metric}` and as `{prefix}_{metric}`.
+    """
+    by_task = [
+        {key.removeprefix(f"{prefix}_{t}_"): v for key, v in metrics.items() if key.startswith(f"{prefix}_{t}_")}
+        for t in tasks
+    ]
+    shared = [m for m in by_task[0] if m not in TIMINGS and all(m in of_task for of_task in by_task)]
+    means = {metric: sum(of_task[metric] for of_task in by_task) / len(tasks) for metric in shared}
+    return {f"{prefix}_avg_{m}": v for m, v in means.items()} | {f"{prefix}_{m}": v for m, v in means.items()}
+
+
+def _count_labels(batch: Mapping[str, Any]) -> torch.Tensor:
+    """The number of predictions that a micro-batch's mean loss is taken over."""
+    if "labels" in batch:
+        return batch["labels"].ne(-100).sum()
+    return torch.tensor(len(next(iter(batch.values()))))

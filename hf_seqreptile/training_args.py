@@ -1,0 +1,116 @@
+"""The training arguments: `transformers.TrainingArguments` plus the method and its settings."""
+
+import json
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from .errors import InputError
+
+METHOD_SETTINGS = {
+    "inner_steps": ("seq_reptile",),
+    "outer_learning_rate": ("seq_reptile",),
+    "inner_optimizer_state": ("seq_reptile",),
+    "slow_weights_device": ("seq_reptile",),
+}
+"""The settings that only some methods have; given to another method, they are refused rather than ignored."""
+
+PRIVATE_ARGUMENTS = {"output_dir", "hub_token", "hub_model_id", "resume_from_checkpoint", "run_name", "logging_dir"}
+TRAINING_ARGUMENTS_FILE = "training_args.json"
+
+
+@dataclass
+class MultiTaskTrainingArguments(TrainingArguments):
+    """Arguments of every method in this package.
+
+    They are those of `transformers.TrainingArguments`, with the paper's batch size (16) and inner learning rate
+    (3e-5) as defaults and batches grouped by length within a task, plus the fields below. Bad values raise
+    [`InputError`].
+    """
+
+    method: str = field(default="seq_reptile", metadata={"help": "How the tasks are trained together."})
+    tasks_per_step: int | None = field(
+        default=None,
+        metadata={"help": "M: tasks drawn for one optimizer step. Default: 1 for seq_reptile and stl, 8 for mtl."},
+    )
+    task_sampling_exponent: float = field(
+        default=0.2, metadata={"help": "q: a task of N_t examples is drawn with probability p_t ∝ N_t^q."}
+    )
+    inner_steps: int = field(
+        default=1000, metadata={"help": "seq_reptile, K: inner steps of one trajectory, between two outer updates."}
+    )
+    outer_learning_rate: float = field(
+        default=0.1, metadata={"help": "seq_reptile, η: the outer update is φ ← φ − η(φ − θ_K)."}
+    )
+    inner_optimizer_state: str = field(
+        default="keep",
+        metadata={
+            "help": "seq_reptile: whether the optimizer's moments survive an outer update. The paper does not say.",
+            "choices": ["keep", "reset"],
+        },
+    )
+    slow_weights_device: str | None = field(
+        default=None,
+        metadata={"help": "seq_reptile: where φ is kept while θ is trained. Default: beside θ; `cpu` saves memory."},
+    )
+    learning_rate: float = field(default=3e-5, metadata={"help": "α: the learning rate of (inner) steps."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Examples of one micro-batch per device."})
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={
+            "help": "Order of the examples within a task. Neither choice changes which tasks are drawn.",
+            "choices": ["group_by_length", "random"],
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.tasks_per_step is not None and self.tasks_per_step < 1:
+            raise InputError(f"--tasks_per_step (M) is {self.tasks_per_step}; it must be at least 1.")
+        if self.inner_steps < 1:
+            raise InputError(f"--inner_steps (K) is {self.inner_steps}; it must be at least 1.")
+        if not 0 < self.outer_learning_rate <= 1:
+            raise InputError(f"--outer_learning_rate (η) is {self.outer_learning_rate}; it must be in (0, 1].")
+        if not 0 <= self.task_sampling_exponent <= 1:
+            raise InputError(
+                f"--task_sampling_exponent (q) is {self.task_sampling_exponent}; it must be in [0, 1]: "
+                f"0 draws every task equally often, 1 in proportion to its size."
+            )
+        if self.inner_optimizer_state not in ("keep", "reset"):
+            raise InputError(f"--inner_optimizer_state is {self.inner_optimizer_state!r}; choose keep or reset.")
+        if self.train_sampling_strategy not in ("group_by_length", "random"):
+            raise InputError(
+                f"--train_sampling_strategy {self.train_sampling_strategy} is not supported: examples are drawn "
+                f"task by task; choose group_by_length or random."
+            )
+        given = {f.name for f in fields(self) if f.init and getattr(self, f.name) != _default(f)}
+        super().__post_init__()
+        # Pinned memory serves copies to an accelerator; without one, torch warns at every loader.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
+        self._not_given = {name: value for name, value in self.to_dict().items() if name not in given}
+
+    @property
+    def folder(self) -> Path:
+        """`output_dir` as a path."""
+        return Path(self.output_dir or "")
+
+    def changed_arguments(self) -> dict[str, Any]:
+        """The method and the arguments that were given or set, without tokens or paths of this machine."""
+        return {
+            name: value
+            for name, value in self.to_dict().items()
+            if (name == "method" or name not in self._not_given or value != self._not_given[name])
+            and name not in PRIVATE_ARGUMENTS
+            and not name.endswith("_token")
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write [`changed_arguments`] as JSON into `folder`, in place of the stock pickle of all arguments."""
+        text = json.dumps(self.changed_arguments(), indent=2, ensure_ascii=False, default=str)
+        (folder / TRAINING_ARGUMENTS_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _default(argument: Field) -> Any:
+    return argument.default if argument.default_factory is MISSING else argument.default_factory()

@@ -1,0 +1,201 @@
+"""Sequential Reptile: against Algorithm 1 written out, against Lookahead, and its place in the stock loop."""
+
+import pytest
+import torch
+from pytorch_optimizer import Lookahead
+from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback
+
+from hf_seqreptile import InputError
+from hf_seqreptile.plan import reach_notes
+from tests import tiny
+
+
+def batches_of(trainer, steps):
+    """The draws that training will see, each a list of micro-batches without the task's name."""
+    per_draw = trainer.args.gradient_accumulation_steps
+    loader = trainer.get_train_dataloader()
+    flat = []
+    for epoch in range(100):
+        trainer._sampler.set_epoch(epoch)
+        flat += [{k: v for k, v in batch.items() if k != "task"} for batch in loader]
+        if len(flat) >= steps * per_draw:
+            return [flat[i : i + per_draw] for i in range(0, steps * per_draw, per_draw)]
+    raise AssertionError("the loader never gave enough batches")
+
+
+def backward(model, micro_batches):
+    """Gradient of the mean loss over all labels of a draw."""
+    losses = [model(**b).loss * (b["labels"] != -100).sum() for b in micro_batches]
+    (sum(losses) / sum((b["labels"] != -100).sum() for b in micro_batches)).backward()
+
+
+@pytest.mark.parametrize(("steps", "trajectory", "eta"), [(12, 4, 0.5), (10, 4, 0.1), (7, 7, 0.3), (3, 1, 1.0)])
+def test_sgd_ends_where_algorithm_1_ends(tmp_path, steps, trajectory, eta):
+    """Lines 2 to 10 of Algorithm 1; the rest of the steps, fewer than K, make a last outer update."""
+    trainer = tiny.trainer(
+        tmp_path, dropout=0.0, optim="sgd", lr_scheduler_type="constant", max_grad_norm=0.0, learning_rate=0.1,
+        max_steps=steps, inner_steps=trajectory, outer_learning_rate=eta,
+    )  # fmt: skip
+    draws = batches_of(trainer, steps)
+
+    model = tiny.model(dropout=0.0)
+    phi = tiny.weights(model)
+    for start in range(0, steps, trajectory):
+        theta = dict(model.named_parameters())
+        for draw in draws[start : start + trajectory]:
+            model.zero_grad()
+            backward(model, draw)
+            with torch.no_grad():
+                for p in theta.values():
+                    if p.grad is not None:
+                        p -= 0.1 * p.grad
+        with torch.no_grad():
+            for name in phi:
+                phi[name] = phi[name] - eta * (phi[name] - theta[name])
+                theta[name].copy_(phi[name])
+
+    trainer.train()
+    assert tiny.largest_difference(tiny.weights(trainer.model), phi) < 1e-6
+    assert trainer.outer_updates == -(-steps // trajectory)
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_adamw_ends_where_lookahead_ends(tmp_path, accumulation):
+    """Law 3."""
+    trainer = tiny.trainer(
+        tmp_path, dropout=0.0, lr_scheduler_type="constant", learning_rate=1e-3, weight_decay=0.01, max_steps=21,
+        inner_steps=7, outer_learning_rate=0.3, gradient_accumulation_steps=accumulation, max_grad_norm=1.0,
+    )  # fmt: skip
+    model = tiny.model(dropout=0.0)
+    trainer.create_optimizer()
+    decayed = trainer.get_decay_parameter_names(trainer.model)
+    groups = [
+        {"params": [p for n, p in model.named_parameters() if n in decayed], "weight_decay": 0.01},
+        {"params": [p for n, p in model.named_parameters() if n not in decayed], "weight_decay": 0.0},
+    ]
+    optimizer = Lookahead(torch.optim.AdamW(groups, lr=1e-3), k=7, alpha=0.3)
+    for draw in batches_of(trainer, 21):
+        optimizer.zero_grad()
+        backward(model, draw)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    trainer.train()
+    assert tiny.largest_difference(tiny.weights(trainer.model), tiny.weights(model)) < 1e-6
+
+
+def test_an_outer_learning_rate_of_one_is_mtl_with_one_task_a_step(tmp_path):
+    reptile = tiny.trainer(tmp_path, outer_learning_rate=1.0, inner_steps=4)
+    mtl = tiny.trainer(tmp_path, method="mtl", tasks_per_step=1)
+    for trainer in (reptile, mtl):
+        tiny.train(trainer)
+    tiny.assert_equal(tiny.weights(reptile.model), tiny.weights(mtl.model))
+
+
+def test_resetting_the_optimizer_forgets_its_moments(tmp_path):
+    kept, reset = (
+        tiny.trainer(tmp_path, inner_optimizer_state=state, max_steps=8, inner_steps=4) for state in ("keep", "reset")
+    )
+    for trainer in (kept, reset):
+        tiny.train(trainer)
+    assert kept.optimizer.state and not reset.optimizer.state
+    assert tiny.largest_difference(tiny.weights(kept.model), tiny.weights(reset.model)) > 1e-4
+
+
+def test_in_a_trajectory_evaluation_prediction_and_saving_see_phi(tmp_path):
+    """Law 1. With K of 100 no outer update comes before the end: until then φ is the start."""
+    start = tiny.weights(tiny.model())
+    seen = []
+
+    class Watching(type(tiny.trainer(tmp_path))):
+        def evaluation_loop(self, *args, **kwargs):
+            seen.append(tiny.weights(self.model))
+            return super().evaluation_loop(*args, **kwargs)
+
+    trainer = tiny.trainer(
+        tmp_path, trainer_class=Watching, max_steps=100, inner_steps=100, save_strategy="steps", save_steps=40,
+        eval_strategy="steps", eval_steps=40, init={"eval_dataset": {"de": tiny.task(8, 5), "nl": tiny.task(8, 6)}},
+    )  # fmt: skip
+    trainer.train()
+    tiny.assert_equal(seen[0], start)
+    tiny.assert_equal(load_file(tmp_path / "checkpoint-40" / "model.safetensors"), start)
+    final = tiny.weights(trainer.model)
+    assert tiny.largest_difference(final, start) > 1e-3
+    tiny.assert_equal(seen[-1], final)
+    tiny.assert_equal(load_file(tmp_path / "checkpoint-100" / "model.safetensors"), final)
+
+
+def test_the_best_model_is_the_best_phi(tmp_path):
+    scores = iter([0.5, 0.9, 0.1])
+    trainer = tiny.trainer(
+        tmp_path, max_steps=12, inner_steps=4, save_strategy="steps", save_steps=4, eval_strategy="steps",
+        eval_steps=4, load_best_model_at_end=True, metric_for_best_model="score", greater_is_better=True,
+        init={"eval_dataset": {"de": tiny.task(4, 5)}, "compute_metrics": lambda prediction: {"score": next(scores)}},
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-8")
+    tiny.assert_equal(tiny.weights(trainer.model), load_file(tmp_path / "checkpoint-8" / "model.safetensors"))
+
+
+def test_an_unchanged_phi_is_not_evaluated_again_and_costs_no_patience(tmp_path):
+    """Evaluated every 2 steps with K = 6, early stopping with a patience of 2 would stop at step 6."""
+    evaluations = []
+
+    def compute_metrics(prediction):
+        evaluations.append(None)
+        return {"score": float(len(evaluations))}
+
+    trainer = tiny.trainer(
+        tmp_path, max_steps=18, inner_steps=6, eval_strategy="steps", eval_steps=2, save_strategy="steps",
+        save_steps=2, load_best_model_at_end=True, metric_for_best_model="score", greater_is_better=True,
+        init={
+            "eval_dataset": {"de": tiny.task(4, 5)}, "compute_metrics": compute_metrics,
+            "callbacks": [EarlyStoppingCallback(early_stopping_patience=2)],
+        },
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.global_step == 18
+    assert len(evaluations) == 1 + 3
+
+
+def test_early_stopping_folds_the_unfinished_trajectory_in(tmp_path):
+    trainer = tiny.trainer(
+        tmp_path, max_steps=100, inner_steps=4, eval_strategy="steps", eval_steps=6, save_strategy="steps",
+        save_steps=6, metric_for_best_model="score", greater_is_better=True,
+        init={
+            "eval_dataset": {"de": tiny.task(4, 5)}, "compute_metrics": lambda prediction: {"score": 0.0},
+            "callbacks": [EarlyStoppingCallback(early_stopping_patience=2)],
+        },
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.global_step == 18
+    assert trainer.outer_updates == 5
+    before_fold = load_file(tmp_path / "checkpoint-18" / "model.safetensors")
+    theta = load_file(tmp_path / "checkpoint-18" / "trajectory.safetensors")
+    for name, value in tiny.weights(trainer.model).items():
+        expected = before_fold[name] + 0.5 * (theta[f"fast.{name}"] - before_fold[name])
+        torch.testing.assert_close(value, expected)
+
+
+def test_phi_may_be_kept_elsewhere(tmp_path):
+    beside, on_cpu = tiny.trainer(tmp_path), tiny.trainer(tmp_path, slow_weights_device="cpu")
+    for trainer in (beside, on_cpu):
+        tiny.train(trainer)
+    tiny.assert_equal(tiny.weights(beside.model), tiny.weights(on_cpu.model))
+
+
+def test_the_plan_tells_what_will_happen(tmp_path, capsys):
+    tiny.trainer(tmp_path).train()
+    plan = capsys.readouterr().out
+    for part in ("12 drawn batches", "outer updates: n = 3 of K = 4", "reach: η·S = 0.5 × 12 = 6", "extra memory: φ"):
+        assert part in plan
+    assert "--outer_learning_rate" in plan and "--learning_rate" in plan and "--max_steps" in plan
+
+
+def test_the_papers_reach_brings_no_warning():
+    assert not any("warning" in note for note in reach_notes(15_000, 1000, 0.1, 3e-5))
+
+
+def test_too_few_steps_are_refused_with_a_number_that_works(tmp_path):
+    with pytest.raises(InputError, match="Lower --inner_steps to 1 "):
+        tiny.trainer(tmp_path, inner_steps=1000).train()

@@ -1,0 +1,111 @@
+"""A run that was stopped anywhere ends where it would have ended (law 4, one process)."""
+
+import json
+import logging
+import shutil
+
+import pytest
+
+from hf_seqreptile import InputError
+from hf_seqreptile.checkpoints import last_complete_checkpoint
+from tests import tiny
+
+SAVING = {"save_strategy": "steps", "save_steps": 1, "max_steps": 11, "per_device_train_batch_size": 8}
+"""Saves after each of 11 steps; an epoch has 14, 7 or 2 of them."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "seq_reptile", "inner_steps": 4},
+        {"method": "seq_reptile", "inner_steps": 3, "inner_optimizer_state": "reset", "slow_weights_device": "cpu"},
+        {"inner_steps": 4, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
+        {"method": "mtl", "tasks_per_step": 3},
+        {"method": "mtl", "tasks_per_step": 8},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("stopped_at", [2, 4, 7, 11])
+def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path, settings, stopped_at):
+    """In the middle of a trajectory and of an epoch, and at the ends of both."""
+    changes = SAVING | settings
+    whole = tiny.train(tiny.trainer(tmp_path / "whole", **changes))
+    shutil.copytree(tmp_path / "whole" / f"checkpoint-{stopped_at}", tmp_path / "resumed" / f"checkpoint-{stopped_at}")
+    resumed = tiny.train(tiny.trainer(tmp_path / "resumed", **changes), resume_from_checkpoint=True)
+    assert resumed.state.global_step == whole.state.global_step == 11
+    tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
+
+
+def test_early_stopping_is_the_same_after_a_resume(tmp_path):
+    """What was last evaluated is in the checkpoint: else a resumed run would count a repeat against its patience."""
+    changes = SAVING | {"inner_steps": 4, "eval_strategy": "steps", "eval_steps": 2}
+    evaluation = {"eval_dataset": {"de": tiny.task(4, 5)}}
+    whole = tiny.train(tiny.trainer(tmp_path / "whole", init=evaluation, **changes))
+    shutil.copytree(tmp_path / "whole" / "checkpoint-5", tmp_path / "resumed" / "checkpoint-5")
+    resumed = tiny.train(tiny.trainer(tmp_path / "resumed", init=evaluation, **changes), resume_from_checkpoint=True)
+    steps = [[e["step"] for e in t.state.log_history if "eval_loss" in e] for t in (whole, resumed)]
+    assert steps[0] == steps[1] == [2, 4, 8, 11]
+
+
+@pytest.mark.parametrize(
+    ("changes", "train", "named"),
+    [
+        ({"method": "mtl", "tasks_per_step": 1}, None, "method: 'seq_reptile' in the checkpoint, 'mtl' now"),
+        ({"inner_steps": 5}, None, "inner_steps: 4 in the checkpoint, 5 now"),
+        ({"outer_learning_rate": 0.1}, None, "outer_learning_rate: 0.5 in the checkpoint, 0.1 now"),
+        ({"seed": 1}, None, "seed: 42 in the checkpoint, 1 now"),
+        ({"per_device_train_batch_size": 2}, None, "examples_per_draw: 8 in the checkpoint, 2 now"),
+        ({}, {"de": tiny.task(60, 1), "yo": tiny.task(9, 3)}, "'yo': 9"),
+    ],
+)
+def test_another_runs_checkpoint_is_refused_with_the_difference(tmp_path, changes, train, named):
+    tiny.trainer(tmp_path, **SAVING | {"max_steps": 4}).train()
+    with pytest.raises(InputError, match="belongs to another run") as refusal:
+        tiny.trainer(tmp_path, train, **SAVING | changes).train(resume_from_checkpoint=True)
+    assert named in str(refusal.value)
+
+
+def test_a_stock_checkpoint_is_refused(tmp_path):
+    tiny.trainer(tmp_path, **SAVING | {"max_steps": 4}).train()
+    (tmp_path / "checkpoint-4" / "multitask_state.json").unlink()
+    with pytest.raises(InputError, match="was not written by this package"):
+        tiny.trainer(tmp_path, **SAVING).train(resume_from_checkpoint=True)
+
+
+def test_an_incomplete_checkpoint_is_skipped_with_a_message(tmp_path, caplog):
+    tiny.trainer(tmp_path, **SAVING | {"max_steps": 4}).train()
+    state = tmp_path / "checkpoint-4" / "trainer_state.json"
+    state.write_text(state.read_text()[:-10])
+    (tmp_path / "checkpoint-3" / "trainer_state.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    assert "checkpoint-4 is incomplete" in caplog.text and "checkpoint-3 is incomplete" in caplog.text
+
+
+def test_a_checkpoint_that_is_written_again_is_incomplete_until_it_is_whole(tmp_path, monkeypatch):
+    """An old `trainer_state.json` must not vouch for a half-written new checkpoint."""
+    trainer = tiny.trainer(tmp_path, **SAVING | {"max_steps": 4})
+    trainer.train()
+    monkeypatch.setattr(trainer, "_save_scaler", lambda folder: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(InputError, match=r"checkpoint-4: No space left.*Earlier checkpoints are untouched"):
+        trainer._save_checkpoint(trainer.model, None)
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
+
+
+def test_nothing_to_resume_is_said(tmp_path):
+    with pytest.raises(InputError, match="no complete checkpoint"):
+        tiny.trainer(tmp_path).train(resume_from_checkpoint=True)
+
+
+def test_between_trajectories_a_checkpoint_holds_no_second_copy(tmp_path):
+    tiny.trainer(tmp_path, **SAVING | {"inner_steps": 4, "max_steps": 8}).train()
+    has_theta = {n: (tmp_path / f"checkpoint-{n}" / "trajectory.safetensors").exists() for n in range(1, 9)}
+    assert has_theta == {n: n % 4 != 0 for n in range(1, 9)}
+
+
+def test_the_state_is_plain_json(tmp_path):
+    """Law 9."""
+    tiny.trainer(tmp_path, **SAVING | {"max_steps": 4}).train()
+    state = json.loads((tmp_path / "checkpoint-3" / "multitask_state.json").read_text())
+    assert state["trajectory"] == {"inner_step": 3, "outer_updates": 0, "evaluated_at": None}
+    assert state["run"]["tasks"] == {"de": 60, "en": 37, "sw": 9}
