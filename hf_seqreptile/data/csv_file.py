@@ -1,0 +1,77 @@
+"""CSV files: a header line, then one example a row."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hf_seqreptile.data.text import read_lines
+from hf_seqreptile.errors import InputError
+
+_INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
+
+
+def read_csv(path: Path, list_columns: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield each row under the names of the header line.
+
+    The values of `list_columns` become lists: a JSON list, or what white space separates. Another column whose values
+    are all integers becomes one of integers (`007` is a string); everything else stays a string, the empty one too.
+
+    Raises:
+        InputError: a name that the header lacks or repeats, a row with more or fewer values, a broken quotation or
+            a broken JSON list.
+    """
+    integers: set[str] | None = None
+    for _, row in _rows(path):
+        candidates = row.keys() - list_columns if integers is None else integers
+        integers = {name for name in candidates if _INTEGER.fullmatch(row[name])}
+    convert: dict[str, Callable[[str], Any]] = dict.fromkeys(integers or (), int)
+    for place, row in _rows(path):
+        convert |= {name: partial(_list, place=f"{place}, column `{name}`") for name in row.keys() & list_columns}
+        yield {name: convert[name](value) if name in convert else value for name, value in row.items()}
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield (file and row, values by column name); rows count from 1 below the header."""
+    reader = csv.reader((line for _, line in read_lines(path)), strict=True)
+    header: list[str] | None = None
+    row = 0
+    while True:
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {reader.line_num}: not CSV ({error}). Write a quotation mark inside a value twice."
+            ) from None
+        if values is None:
+            return
+        if not values:
+            continue
+        if header is None:
+            header = values
+            if "" in header or len(set(header)) < len(header):
+                raise InputError(f"{path}, line 1: the header {header} needs a different name for every column.")
+            continue
+        row += 1
+        place = f"{path}, row {row} (line {reader.line_num})"
+        if len(values) != len(header):
+            raise InputError(
+                f"{place}: {len(values)} values for the {len(header)} columns of the header. "
+                "Put a value that holds a comma in quotation marks."
+            )
+        yield place, dict(zip(header, values, strict=True))
+
+
+def _list(value: str, place: str) -> list[Any]:
+    if not value.lstrip().startswith("["):
+        return value.split()
+    try:
+        content = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f'{place}: not a JSON list ({error.msg} at character {error.colno}): `{value[:80]}`. Write ["a", "b"].'
+        ) from None
+    return list(content)

@@ -1,0 +1,45 @@
+"""Which reader a file's suffix calls for."""
+
+import glob
+from pathlib import Path
+
+from datasets import Dataset
+from datasets.packaged_modules.parquet.parquet import Parquet
+
+from hf_seqreptile.data.build import Cache, build, build_from_rows
+from hf_seqreptile.data.conll import CONLL_FEATURES, read_conll
+from hf_seqreptile.data.csv_file import read_csv
+from hf_seqreptile.data.json_file import read_json, read_json_lines
+from hf_seqreptile.errors import InputError
+
+_CONLL = (".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".txt", ".tsv")
+SUFFIXES = (*_CONLL, ".json", ".jsonl", ".csv", ".parquet")
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that is empty, or of a format that `read_file` does not know."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{path}: files that end in {path.suffix or path.name!r} are not supported. "
+            f"Supported: {', '.join(SUFFIXES)}."
+        )
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is an empty file. Put examples into it, or leave it out.")
+
+
+def read_file(path: Path, split: str, list_columns: tuple[str, ...], cache: Cache) -> Dataset:
+    """Read a file that passed `check_file`; it keeps its own columns.
+
+    Args:
+        list_columns: columns that hold a list; a CSV file writes them as text.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _CONLL:
+        return build_from_rows(read_conll, path, split, cache, CONLL_FEATURES)
+    if suffix == ".csv":
+        return build_from_rows(read_csv, path, split, cache, list_columns=list_columns)
+    if suffix == ".parquet":
+        # `datasets` takes the path for a pattern.
+        files = {split: [glob.escape(str(path.resolve()))]}
+        return build(Parquet(cache_dir=cache.directory, data_files=files), path, split, cache)
+    return build_from_rows(read_json if suffix == ".json" else read_json_lines, path, split, cache)

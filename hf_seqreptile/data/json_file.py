@@ -1,0 +1,54 @@
+"""JSON files: a list of objects, the same under "data", or one object a line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hf_seqreptile.data.text import read_lines
+from hf_seqreptile.errors import InputError
+
+_MEND = 'Give one object a line, or (in .json) a list of objects or {"data": [objects]}.'
+
+
+def read_json(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a .json file (a list, `{"data": [...]}` or one object a line) as they are."""
+    text = "".join(line for _, line in read_lines(path))
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise InputError(
+                f"{path}, line {error.lineno}: not JSON ({error.msg} at column {error.colno}). {_MEND}"
+            ) from None
+        content = None
+    if isinstance(content, dict):
+        content = content.get("data")
+    if not isinstance(content, list):
+        yield from read_json_lines(path)
+        return
+    for row, item in enumerate(content, 1):
+        yield _object(item, f"{path}, row {row}")
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file with one object a line; empty lines are skipped.
+
+    Raises:
+        InputError: a line that is not one JSON object.
+    """
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            item = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{place}: not JSON ({error.msg} at column {error.colno}). {_MEND}") from None
+        yield _object(item, place)
+
+
+def _object(item: object, place: str) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise InputError(f"{place}: `{str(item)[:80]}` is not an object. {_MEND}")
+    return item

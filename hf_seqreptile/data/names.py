@@ -1,0 +1,32 @@
+"""Names of tasks: which are allowed, and what to say about an unknown one."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from hf_seqreptile.errors import InputError
+
+
+def check_task_name(name: str, origin: str) -> str:
+    """Return `name` if it can name files of its own; `origin` says where it came from."""
+    if not name.strip():
+        raise InputError(f"{origin}: an empty task name. Write `name=path`, such as `de=data/de.conll`.")
+    if ".." in name or any(character in "/\\" or ord(character) < 32 or ord(character) == 127 for character in name):
+        raise InputError(
+            f"{origin}: the task name {name!r} is unfit for a file name. Use no /, \\, .. or control characters."
+        )
+    return name
+
+
+def check_distinct(names: Sequence[str], argument: str) -> None:
+    """Refuse a name that occurs twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{argument}: {name!r} occurs twice. Name each task once.")
+
+
+def unknown_name(name: str, known: Iterable[str], argument: str, kind: str = "language") -> InputError:
+    """The error for a name that the data does not have, with those it has."""
+    names = sorted(known)
+    nearest = get_close_matches(name.lower(), names, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return InputError(f"{argument}: unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}.")

@@ -1,0 +1,34 @@
+"""UTF-8 text, line by line, for the readers that must say which line is wrong."""
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from hf_seqreptile.errors import InputError
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line with its ending); a byte order mark at the start is dropped.
+
+    Raises:
+        InputError: bytes that are not UTF-8, or a NUL byte.
+    """
+    offset = 0
+    with path.open("rb") as file:
+        # Only "\n" ends a line: str.splitlines would also cut at characters that occur inside tokens, as U+2028.
+        for number, line in enumerate(file, 1):
+            content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            try:
+                text = content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                position = offset + len(line) - len(content) + error.start
+                raise InputError(
+                    f"{path}, line {number}: byte 0x{content[error.start]:02x} at offset {position} is not UTF-8. "
+                    "Save the file as UTF-8."
+                ) from None
+            if "\0" in text:
+                raise InputError(
+                    f"{path}, line {number}: a NUL byte. Is it a text file? Save it as UTF-8, without NUL bytes."
+                )
+            yield number, text
+            offset += len(line)

@@ -1,0 +1,165 @@
+"""CoNLL files: every column order, what surrounds the tokens, and what is refused."""
+
+import string
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_seqreptile.data.conll import read_conll
+from hf_seqreptile.data.tags import is_tag, to_iob2
+from hf_seqreptile.errors import InputError
+
+Sentence = tuple[list[str], list[str]]
+
+ORDERS: dict[str, Callable[[int, str, str], list[str]]] = {
+    "token tag": lambda index, token, tag: [token, tag],
+    "token POS chunk tag": lambda index, token, tag: [token, "NN", "B-NP", tag],
+    "token POS tag": lambda index, token, tag: [token, "NN", tag],
+    "index token tag": lambda index, token, tag: [str(index), token, tag],
+    "lang:token tag": lambda index, token, tag: [f"zh-min-nan:{token}", tag],
+    "tag token": lambda index, token, tag: [tag, token],
+}
+
+
+def write_conll(path: Path, sentences: list[Sentence], order: str, separator: str = "\t", end: str = "\n") -> None:
+    blocks = [
+        "".join(
+            separator.join(ORDERS[order](*row)) + end for row in zip(range(len(tokens)), tokens, tags, strict=True)
+        )
+        for tokens, tags in sentences
+    ]
+    path.write_bytes(end.join(blocks).encode())
+
+
+def read(path: Path) -> list[Sentence]:
+    return [(row["tokens"], row["ner_tags"]) for row in read_conll(path)]
+
+
+# Any script, punctuation and symbol, the no-break space and U+2028 included, but for what separates columns or lines.
+CHARACTERS = st.characters(exclude_categories=["Cc", "Cs"], exclude_characters=" ")
+WORDS = st.text(CHARACTERS, min_size=1, max_size=8).filter(lambda word: "-DOCSTART-" not in word and not is_tag(word))
+TYPES = st.sampled_from(["PER", "ORG", "LOC", "WORK-of-art"])
+
+
+@st.composite
+def sentences(draw: st.DrawFn) -> Sentence:
+    tags: list[str] = []
+    for entity_type, length in draw(st.lists(st.tuples(st.none() | TYPES, st.integers(1, 3)), min_size=1, max_size=5)):
+        tags += ["O"] * length if entity_type is None else [f"B-{entity_type}"] + [f"I-{entity_type}"] * (length - 1)
+    return draw(st.lists(WORDS, min_size=len(tags), max_size=len(tags))), tags
+
+
+# Without one plain word, a column that happens to hold nothing but numbers would look like another order.
+CORPORA = st.lists(sentences(), min_size=1, max_size=4).map(lambda corpus: [(["Über", "die"], ["O", "O"]), *corpus])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@settings(max_examples=40, deadline=None)
+@given(corpus=CORPORA, separator=st.sampled_from(["\t", " ", "   "]), end=st.sampled_from(["\n", "\r\n"]))
+def test_what_is_written_is_read(order: str, corpus: list[Sentence], separator: str, end: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.conll"
+        write_conll(path, corpus, order, separator, end)
+        assert read(path) == corpus
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=60) | st.text(string.ascii_letters + "-#:\t \n", max_size=60).map(str.encode))
+def test_nothing_but_an_input_error_escapes(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.conll"
+        path.write_bytes(content)
+        try:
+            for tokens, tags in read(path):
+                assert len(tokens) == len(tags) > 0 and all(tokens) and tags == to_iob2(tags)
+        except InputError as error:
+            assert str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffIn O\nRom B-LOC\n\nJa O\n",
+        "In\tO\r\nRom\tB-LOC\r\n\r\nJa\tO",
+        "\n\nIn  O  \nRom B-LOC\t\n\n \n\nJa O\n\n\n",
+        "# text = In Rom\n# labels: O B-LOC O\nIn O\nRom B-LOC\n\n# Rom\nJa O\n",
+        "-DOCSTART- -X- -X- O\n\nIn NN NP O\nRom NN NP B-LOC\n-DOCSTART- -X- -X- O\nJa NN NP O\n",
+        "0\t-DOCSTART-\tO\n\n0\tIn\tO\n1\tRom\tB-LOC\n\n0\tJa\tO\n",
+    ],
+)
+def test_what_surrounds_tokens_is_skipped(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.conll"
+    path.write_bytes(content.encode())
+    assert read(path) == [(["In", "Rom"], ["O", "B-LOC"]), (["Ja"], ["O"])]
+
+
+def test_a_number_sign_may_be_a_token(tmp_path: Path) -> None:
+    path = tmp_path / "x.conll"
+    path.write_text("#\tO\n#rom\tB-LOC\n\n# a comment\n1\tO\n", encoding="utf-8")
+    assert read(path) == [(["#", "#rom"], ["O", "B-LOC"]), (["1"], ["O"])]
+
+
+def test_tokens_keep_spaces_between_tabs_and_no_break_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "x.conll"
+    path.write_text("New York\tB-LOC\n5\u00a0km\tO\n\u00a0\tO\n", encoding="utf-8")
+    assert read(path) == [(["New York", "5\u00a0km", "\u00a0"], ["B-LOC", "O", "O"])]
+
+
+def test_a_prefix_that_not_every_token_has_stays(tmp_path: Path) -> None:
+    path = tmp_path / "x.conll"
+    path.write_text("de:In O\nRom B-LOC\n", encoding="utf-8")
+    assert read(path) == [(["de:In", "Rom"], ["O", "B-LOC"])]
+
+
+@pytest.mark.parametrize(
+    ("written", "iob2"),
+    [
+        ("I-PER I-PER O I-LOC B-LOC I-LOC", "B-PER I-PER O B-LOC B-LOC I-LOC"),
+        ("I-PER I-LOC I-LOC", "B-PER B-LOC I-LOC"),
+        ("B-PER I-PER E-PER S-LOC S-LOC O", "B-PER I-PER I-PER B-LOC B-LOC O"),
+        ("B-PER I-PER L-PER U-LOC B-LOC L-LOC", "B-PER I-PER I-PER B-LOC B-LOC I-LOC"),
+        ("E-PER O L-PER I-PER", "B-PER O B-PER B-PER"),
+    ],
+)
+def test_schemes_become_iob2(written: str, iob2: str) -> None:
+    assert to_iob2(written.split()) == iob2.split()
+    assert to_iob2(iob2.split()) == iob2.split()
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "found"),
+    [
+        ("In O\nRom\n", 2, "1 column (`Rom`), but line 1 has 2 columns"),
+        ("In O\n\nRom X B-LOC\n", 3, "3 columns (`Rom X B-LOC`), but line 1 has 2 columns"),
+        ("In O\nRom LOC\n", 2, "`LOC` is not a tag (`Rom LOC`)"),
+        ("In O\nRom B-\n", 2, "`B-` is not a tag"),
+        ("In\tO\n\tO\n", 2, "an empty token"),
+        ("In\nRom\n", 1, "one column only (`In`)"),
+        (b"In O\nR\xf6m B-LOC\n", 2, "byte 0xf6 at offset 6 is not UTF-8"),
+        (b"\xef\xbb\xbfR\xf6m B-LOC\n", 1, "byte 0xf6 at offset 4 is not UTF-8"),
+        ("In O\nRom B-LOC\n".encode("utf-16"), 1, "byte 0xff at offset 0 is not UTF-8"),
+        (b"In O\nRo\0m B-LOC\n", 2, "a NUL byte"),
+        ("0 In O O\n1 Rom B-LOC O\n", 1, "an index and 3 more columns"),
+    ],
+)
+def test_mistakes_are_named(
+    write: Callable[..., str], refusal: Callable[..., str], content: str | bytes, line: int, found: str
+) -> None:
+    path = write("de.conll", content)
+    message = refusal(train_file=[path])
+    assert message.startswith("Task 'de', train data: ")
+    assert f"{path}, line {line}: " in message
+    assert found in message
+    assert message.endswith(".")
+
+
+@pytest.mark.parametrize("content", ["\n\n", "# nothing\n", "-DOCSTART- O\n"])
+def test_a_file_without_sentences_is_refused(
+    write: Callable[..., str], refusal: Callable[..., str], content: str
+) -> None:
+    path = write("de.conll", content)
+    assert refusal(train_file=[path]).startswith(f"Task 'de', train data: {path} holds no sentences.")
