@@ -1,0 +1,280 @@
+"""A small model hub on this machine: it serves a folder to the real Hugging Face clients.
+
+``transformers``, ``datasets`` and ``huggingface_hub`` talk to it unchanged, because ``HF_ENDPOINT`` tells them where
+the hub is. That variable is read when ``huggingface_hub`` is imported, so a test runs the client in a process of its
+own, with :meth:`LocalHub.environment` added to the environment.
+
+The server only lets clients pull. To add a push, write methods on :class:`_Handler` and name them in ``_ROUTES``.
+"""
+
+import functools
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+WIKIANN_ID = "unimelb-nlp/wikiann"
+WIKIANN_LABELS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
+# As the real card has it: "sequence" became "list" only in datasets 4.
+_WIKIANN_FEATURES = (
+    "  features:\n  - name: tokens\n    sequence: string\n"
+    "  - name: ner_tags\n    sequence:\n      class_label:\n        names:\n"
+    + "".join(f"          '{index}': {label}\n" for index, label in enumerate(WIKIANN_LABELS))
+    + "  - name: langs\n    sequence: string\n  - name: spans\n    sequence: string\n"
+)
+
+
+class LocalHub:
+    """A hub that serves ``root/models/<org>/<name>`` and ``root/datasets/<org>/<name>`` while its context is open.
+
+    Each of these folders is a repository with one branch, "main", and one commit, made from what the folder holds now.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.requests: list[tuple[str, str]] = []
+        """Method and target, query included, of every request in the order of arrival.
+
+        A target that does not begin with "/" was meant for another host: see :meth:`environment`.
+        """
+
+    def __enter__(self) -> Self:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        # Leaving the context waits for up to one poll interval; the default is half a second.
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def environment(self, cache_dir: str | Path) -> dict[str, str]:
+        """Return the variables that make a new process use this hub and keep all its caches under ``cache_dir``.
+
+        The server is also named as the proxy for all other hosts. The clients call some whatever ``HF_ENDPOINT`` says
+        (``datasets`` asks ``datasets-server.<host of the hub>``); so these calls stay on this machine, show up in
+        :attr:`requests` and get a 404.
+        """
+        home = Path(cache_dir)
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home),
+            # These follow HF_HOME unless the outer environment sets them.
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_DATASETS_CACHE": str(home / "datasets"),
+            "HF_MODULES_CACHE": str(home / "modules"),
+            "HF_HUB_OFFLINE": "0",
+            "HF_DATASETS_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            # Else `datasets` reports each load to a server at Amazon.
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+            # In small letters, because these win over the same names in capitals.
+            "http_proxy": self.url,
+            "https_proxy": self.url,
+            "no_proxy": "127.0.0.1",
+        }
+
+    def downloads(self) -> list[str]:
+        """Return what was downloaded, such as "datasets/org/name/sw/test.parquet", in the order of arrival."""
+        matches = [_RESOLVE.fullmatch(target) for method, target in self.requests if method == "GET"]
+        return [unquote(f"{m['kind'] or 'models/'}{m['name']}/{m['path']}") for m in matches if m]
+
+
+@dataclass(frozen=True)
+class _Repository:
+    kind: str
+    name: str
+    folder: Path
+
+    def files(self) -> dict[str, Path]:
+        """Return the repository's files by their path in it, sorted."""
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path for path in paths}
+
+    def commit(self) -> str:
+        listing = "".join(f"{_blob_id(path)} {name}\n" for name, path in self.files().items())
+        return hashlib.sha1(f"{self.kind}/{self.name}\n{listing}".encode()).hexdigest()
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Describe every file and folder the way the tree and paths-info calls answer, by path."""
+        entries: dict[str, dict[str, Any]] = {}
+        for name, path in self.files().items():
+            for folder in [parent.as_posix() for parent in Path(name).parents][:-1]:
+                # No client compares a folder's id with anything, so it need not depend on what the folder holds.
+                folder_id = hashlib.sha1(folder.encode()).hexdigest()
+                entries[folder] = {"type": "directory", "path": folder, "oid": folder_id, "size": 0}
+            entries[name] = {"type": "file", "path": name, "oid": _blob_id(path), "size": path.stat().st_size}
+        return entries
+
+
+def _blob_id(path: Path) -> str:
+    """Return the id that git gives the file's content; the hub uses it as the ETag too."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class _HubError(Exception):
+    """An answer with an error status. ``code`` is what the clients choose their exception class by."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, commit: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = {"X-Error-Message": message, "X-Error-Code": code, "X-Repo-Commit": commit}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request. It stays with HTTP/1.0: each request has its own connection, so a stopped hub is gone."""
+
+    def __init__(self, hub: LocalHub, *args: Any) -> None:
+        self.hub = hub
+        super().__init__(*args)
+
+    def answer(self) -> None:
+        self.hub.requests.append((self.command, self.path))
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        target = self.path.partition("?")[0]
+        try:
+            for methods, pattern, name in _ROUTES:
+                if self.command in methods and (match := pattern.fullmatch(target)):
+                    found = {key: value and unquote(value) for key, value in match.groupdict().items()}
+                    return getattr(self, name)(**found)
+            raise _HubError(404, "Not Found")
+        except _HubError as error:
+            self.send(error.status, json.dumps({"error": str(error)}).encode(), error.headers)
+
+    do_GET = do_HEAD = do_POST = do_CONNECT = answer
+
+    def send(self, status: int, content: bytes, headers: Mapping[str, str | None]) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
+            if value is not None:
+                self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def send_json(self, answer: object) -> None:
+        self.send(200, json.dumps(answer).encode(), {})
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet: the tests read ``LocalHub.requests`` instead."""
+
+    def repository(self, kind: str, name: str, revision: str | None) -> tuple[_Repository, str]:
+        """Find a repository and the id of its commit, or answer as the hub does when one of them does not exist."""
+        repository = _Repository(kind, name, self.hub.root / kind / name)
+        if "/" not in name or not repository.folder.is_dir():
+            # The hub says 401 to a stranger, so as not to tell which private repositories exist, and 404 to someone
+            # logged in. The clients read a 401 as "not found" only from an https address.
+            raise _HubError(404, "Repository not found", "RepoNotFound")
+        commit = repository.commit()
+        if revision not in (None, "main", commit):
+            raise _HubError(404, f"Invalid rev id: {revision!a}", "RevisionNotFound")
+        return repository, commit
+
+    def whoami(self) -> None:
+        raise _HubError(401, "Invalid username or password.")
+
+    def info(self, kind: str, name: str, revision: str | None = None) -> None:
+        repository, commit = self.repository(kind, name, revision)
+        answer = {"id": name, "sha": commit, "private": False, "gated": False, "disabled": False, "tags": []}
+        self.send_json(answer | {"siblings": [{"rfilename": path} for path in repository.files()]})
+
+    def tree(self, kind: str, name: str, revision: str, path: str | None) -> None:
+        repository, _ = self.repository(kind, name, revision)
+        entries = repository.entries()
+        if path and entries.get(path, {}).get("type") != "directory":
+            raise _HubError(404, "Entry not found", "EntryNotFound")
+        inside = f"{path}/" if path else ""
+        below = {key: entry for key, entry in entries.items() if key.startswith(inside)}
+        recursive = parse_qs(urlsplit(self.path).query).get("recursive") == ["true"]
+        self.send_json([entry for key, entry in below.items() if recursive or "/" not in key[len(inside) :]])
+
+    def paths_info(self, kind: str, name: str, revision: str) -> None:
+        repository, _ = self.repository(kind, name, revision)
+        entries = repository.entries()
+        self.send_json([entries[path] for path in parse_qs(self.body.decode())["paths"] if path in entries])
+
+    def resolve(self, kind: str | None, name: str, revision: str, path: str) -> None:
+        """Send a file, or the part of it that a Range header asks for."""
+        repository, commit = self.repository("datasets" if kind else "models", name, revision)
+        file = repository.files().get(path)
+        if file is None:
+            # The clients note in their cache which files this commit does not have.
+            raise _HubError(404, "Entry not found", "EntryNotFound", commit)
+        content = file.read_bytes()
+        headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
+        headers |= {"ETag": f'"{_blob_id(file)}"', "X-Repo-Commit": commit}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not wanted:
+            return self.send(200, content, headers)
+        start, end = int(wanted[1]), min(int(wanted[2] or len(content)), len(content) - 1)
+        if start > end:
+            return self.send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
+        self.send(206, content[start : end + 1], headers | {"Content-Range": f"bytes {start}-{end}/{len(content)}"})
+
+
+_NAME = r"(?P<name>[\w.-]+(?:/[\w.-]+)?)"
+_API = rf"/api/(?P<kind>models|datasets)/{_NAME}"
+_RESOLVE = re.compile(rf"/(?P<kind>datasets/)?{_NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+_ROUTES: list[tuple[tuple[str, ...], re.Pattern[str], str]] = [
+    (("GET",), re.compile("/api/whoami-v2"), "whoami"),
+    (("GET",), re.compile(_API), "info"),
+    (("GET",), re.compile(rf"{_API}/revision/(?P<revision>[^/]+)"), "info"),
+    (("GET",), re.compile(rf"{_API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?"), "tree"),
+    (("POST",), re.compile(rf"{_API}/paths-info/(?P<revision>[^/]+)"), "paths_info"),
+    (("GET", "HEAD"), _RESOLVE, "resolve"),
+]
+
+
+def write_wikiann_repository(
+    root: str | Path, data: Mapping[str, Mapping[str, Sequence[tuple[list[str], list[str]]]]]
+) -> Path:
+    """Write a dataset repository laid out like "unimelb-nlp/wikiann" and return its folder.
+
+    Args:
+        root: the folder that :class:`LocalHub` serves.
+        data: language -> split -> sentences, each the tokens and their tags (IOB2, names from ``WIKIANN_LABELS``).
+            The clients store equal files once and so download them once: give each split sentences of its own.
+    """
+    folder = Path(root) / "datasets" / WIKIANN_ID
+    words, labels = List(Value("string")), List(ClassLabel(names=WIKIANN_LABELS))
+    features = Features({"tokens": words, "ner_tags": labels, "langs": words, "spans": words})
+    infos, configs = "", ""
+    for language, splits in data.items():
+        (folder / language).mkdir(parents=True)
+        infos += f"- config_name: {language!r}\n{_WIKIANN_FEATURES}  splits:\n"
+        configs += f"- config_name: {language!r}\n  data_files:\n"
+        for split, sentences in splits.items():
+            rows = [
+                {"tokens": tokens, "ner_tags": tags, "langs": [language] * len(tokens), "spans": _spans(tokens, tags)}
+                for tokens, tags in sentences
+            ]
+            dataset = Dataset.from_list(rows, features=features)
+            dataset.to_parquet(folder / language / f"{split}-00000-of-00001.parquet")
+            infos += f"  - name: {split}\n    num_bytes: {dataset.data.nbytes}\n    num_examples: {len(dataset)}\n"
+            configs += f"  - split: {split}\n    path: {language}/{split}-*\n"
+    card = f"---\ndataset_info:\n{infos}configs:\n{configs}---\n# WikiANN\n"
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return folder
+
+
+def _spans(tokens: list[str], tags: list[str]) -> list[str]:
+    """Write out the entities as WikiANN does: "PER: Julius Nyerere"."""
+    spans: list[str] = []
+    for token, tag in zip(tokens, tags, strict=True):
+        if tag.startswith("B-"):
+            spans.append(f"{tag[2:]}: {token}")
+        elif tag.startswith("I-"):
+            spans[-1] += f" {token}"
+    return spans
