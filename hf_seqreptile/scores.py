@@ -1,0 +1,124 @@
+"""Scores by task: taken from a trainer's metrics, shown as tables, written beside the model."""
+
+import html
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+AVERAGE = "avg"
+SCORES_FILE = "scores.md"
+MISSING = "–"
+
+Scores = Mapping[str, float]
+"""A score, as a fraction, for each task and for `avg`."""
+ScoreRows = Mapping[str, Scores]
+"""The scores of each row of a table: `before training`, `seq_reptile`."""
+ScoreTables = Mapping[str, ScoreRows]
+"""A table for each split: `validation`, `test`."""
+
+
+def scores_by_task(metrics: Mapping[str, float], prefix: str, tasks: Sequence[str], metric: str) -> dict[str, float]:
+    """Each task's score from a trainer's metrics, and their mean under `avg`.
+
+    Args:
+        metrics: as `evaluate` returns them, `eval_sw_f1`; those of several trainers may be put together.
+        prefix: `eval` or `test`.
+        tasks: whose scores to take; one without the metric is left out.
+        metric: `f1`, `accuracy`.
+
+    Returns:
+        The scores; `avg` is their plain mean, and is left out where a task lacks the metric.
+    """
+    keys = {task: f"{prefix}_{task}_{metric}" for task in tasks}
+    scores = {task: metrics[key] for task, key in keys.items() if key in metrics}
+    if scores and len(scores) == len(keys):
+        # Not the metrics' own average: with several trainers' metrics put together it is only that of the last.
+        scores[AVERAGE] = sum(scores.values()) / len(scores)
+    return scores
+
+
+def score_table(rows: ScoreRows, title: str) -> str:
+    """A Markdown table in percent with one decimal, aligned to be read in a terminal too.
+
+    Args:
+        rows: a row of scores for each name; what one lacks and another has is shown as –.
+        title: stands over the names, with the unit.
+    """
+    columns = list(dict.fromkeys(task for scores in rows.values() for task in scores if task != AVERAGE))
+    if any(AVERAGE in scores for scores in rows.values()):
+        columns.append(AVERAGE)
+    body = [[name, *(_percent(scores.get(column)) for column in columns)] for name, scores in rows.items()]
+    return markdown_table([f"{title} (%)", *columns], body)
+
+
+def write_scores(folder: Path, tables: ScoreTables, zero_shot: Sequence[str]) -> Path:
+    """Write scores.md, a table for each split, and scores.json, the same as fractions, into `folder`.
+
+    Args:
+        folder: made if it does not exist.
+        tables: for each split its rows of scores.
+        zero_shot: the languages without training examples.
+
+    Returns:
+        The path of scores.md.
+    """
+    parts = ["# Scores"]
+    for split, rows in tables.items():
+        parts += [f"## {escape_markdown(split)}", score_table(rows, split)]
+    if zero_shot:
+        parts.append(zero_shot_line(zero_shot))
+    fractions = {
+        split: {name: {task: _finite(score) for task, score in scores.items()} for name, scores in rows.items()}
+        for split, rows in tables.items()
+    }
+    text = json.dumps({"zero_shot": list(zero_shot), "scores": fractions}, indent=2, ensure_ascii=False)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / SCORES_FILE
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def zero_shot_line(languages: Sequence[str]) -> str:
+    """The Markdown line that names the languages without training examples."""
+    return f"Zero-shot (no training examples): {', '.join(map(escape_markdown, languages))}."
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose first column is text and whose others are numbers; all cells come as plain text."""
+    cells = [[escape_markdown(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(3, *(_width(row[i]) for row in cells)) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        spaces = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        numbers = [space + cell for space, cell in zip(spaces[1:], row[1:], strict=True)]
+        return f"| {' | '.join([row[0] + spaces[0], *numbers])} |"
+
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
+
+
+def escape_markdown(text: str) -> str:
+    """`text` on one line, such that Markdown and HTML show it as it is."""
+    text = html.escape(" ".join(text.split()), quote=False)
+    text = re.sub(r"([\\`*\[\]|~$#])", r"\\\1", text)
+    # An underscore within a word, as in seq_reptile, starts no emphasis and reads better bare.
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+
+
+def _percent(score: float | None) -> str:
+    return MISSING if score is None or not math.isfinite(score) else f"{100 * score:.1f}"
+
+
+def _finite(score: float) -> float | None:
+    # JSON knows no NaN.
+    return float(score) if math.isfinite(score) else None
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal gives to `text`."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

