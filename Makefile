@@ -5,7 +5,10 @@ PYTHON ?= python3
 # Further arguments for pytest, for example: make test ARGS='-k sampling'
 ARGS ?=
 
-DEMO = --method seq_reptile --model_name_or_path offline-multilingual --trim_vocabulary --dataset_name sample --do_train --do_eval --do_predict --eval_on_start --output_dir out/demo
+DEMO = --method seq_reptile --model_name_or_path offline-multilingual --trim_vocabulary --dataset_name sample \
+  --languages ar de en es hi ru sw zh --eval_languages ar de en es hi ru sw zh fr tr \
+  --inner_steps 25 --outer_learning_rate 0.5 --learning_rate 3e-4 --max_steps 400 --logging_steps 20 \
+  --do_train --do_eval --do_predict --eval_on_start --eval_strategy steps --eval_steps 100 --output_dir out/demo
 
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 

@@ -14,14 +14,14 @@ from hf_seqreptile.heads.token_classification import (
     TokenClassificationArguments,
     predicted_labels,
 )
-from hf_seqreptile.model_loading import ModelArguments, load_model
+from hf_seqreptile.model_loading import ModelArguments, label_names, load_model
 from hf_seqreptile.script import (
-    FinishedRun,
     bad_input_exits,
     evaluate,
+    finish,
     plan_runs,
     predict,
-    publish,
+    report,
     set_up_logging,
     train,
     trainer_class,
@@ -31,8 +31,11 @@ from hf_seqreptile.script import (
 EXAMPLE = """\
 An example that needs no download:
   run_ner.py --method seq_reptile --model_name_or_path offline-multilingual --trim_vocabulary \\
-    --dataset_name sample --inner_steps 50 --outer_learning_rate 1 --do_train --do_eval --output_dir out
+    --dataset_name sample --inner_steps 25 --outer_learning_rate 0.5 --learning_rate 3e-4 \\
+    --do_train --do_eval --output_dir out
 """
+METRIC = "f1"
+"""Shown in tables and plots."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,16 +46,23 @@ def main(argv: list[str] | None = None) -> None:
         )
         make_trainer = trainer_class(args)
         set_up_logging(args)
-        tasks = load_tasks(data_args, wanted_splits(args), cache_dir=model_args.cache_dir, token=model_args.token)
+        with args.main_process_first(desc="loading"):
+            tasks = load_tasks(data_args, wanted_splits(args), cache_dir=model_args.cache_dir, token=model_args.token)
         head = TokenClassification(tasks, data_args)
 
         finished = []
         for run in plan_runs(args, tasks):
             set_seed(args.seed)
             model, tokenizer = load_model(
-                AutoModelForTokenClassification, model_args, head.labels, lambda: head.words(tasks)
+                AutoModelForTokenClassification,
+                model_args,
+                head.labels,
+                texts=lambda: head.words(tasks),
+                will_train=args.do_train,
             )
-            features = {split: head.encode(data, tokenizer, split) for split, data in run.tasks.items()}
+            head.labels = label_names(model.config)
+            with args.main_process_first(desc="tokenizing"):
+                features = {split: head.encode(data, tokenizer, split) for split, data in run.tasks.items()}
             trainer = make_trainer(
                 model=model,
                 args=run.args,
@@ -67,11 +77,11 @@ def main(argv: list[str] | None = None) -> None:
                 train(trainer)
             metrics: dict[str, float] = {}
             if args.do_eval:
-                metrics |= evaluate(trainer)
+                metrics |= evaluate(trainer, features["validation"])
             if args.do_predict:
                 metrics |= predict(trainer, features["test"], head.write_predictions)
-            finished.append(FinishedRun(run, trainer, metrics))
-        publish(finished, args, model_args, data_args, metric="f1", pipeline_tag="token-classification")
+            finished.append(finish(run, trainer, metrics, model_args, data_args, METRIC, "token-classification"))
+        report(finished, args, METRIC)
 
 
 if __name__ == "__main__":

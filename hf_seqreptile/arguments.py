@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from transformers import HfArgumentParser
@@ -28,7 +30,8 @@ def parse_arguments(
         epilog: text that ends the help.
 
     Raises:
-        InputError: a file that cannot be read. (An unknown argument ends the process with code 2, as argparse does.)
+        InputError: a file that cannot be read, an unknown argument, or a value that its dataclass refuses. (A value of
+            the wrong type ends the process with code 2, as argparse does.)
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = HfArgumentParser(dataclasses, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,13 +40,37 @@ def parse_arguments(
             action.choices = list(METHODS)
     if argv and argv[0].endswith((".json", ".yaml", ".yml")):
         argv = _arguments_of_file(Path(argv[0])) + argv[1:]
-    return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    try:
+        *parsed, unknown = parser.parse_args_into_dataclasses(
+            argv, look_for_args_file=False, return_remaining_strings=True
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if unknown:
+        nearest = get_close_matches(unknown[0], parser._option_string_actions, n=1, cutoff=0.75)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise InputError(f"Unknown argument {' '.join(unknown)}.{hint} --help lists all.")
+    return tuple(parsed)
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """YAML of version 1.2: truth values are `true` and `false` alone, and `no` is Norwegian."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")
+)
 
 
 def _arguments_of_file(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        values = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_YamlLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The arguments' file {path} cannot be read: {error}") from error
     except (ValueError, yaml.YAMLError) as error:

@@ -1,16 +1,18 @@
 """The pretrained model and its tokenizer, from the Hub, a folder, or the bundled offline encoder."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import InputError
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
 
+MODEL = "model_name_or_path"
 PREFIX_SPACE_MODELS = {"bloom", "gpt2", "roberta", "deberta"}
 """Models whose tokenizers take words one by one only if each begins with a space."""
 
@@ -44,15 +46,23 @@ class ModelArguments:
 
 
 def load_model(
-    auto_class: type, args: ModelArguments, labels: Sequence[str], texts: Callable[[], Iterable[str]]
+    auto_class: type,
+    args: ModelArguments,
+    labels: Sequence[str],
+    texts: Callable[[], Iterable[str]],
+    will_train: bool = True,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model with a head for `labels`, in float32, and its tokenizer.
+    """The model with a head for `labels`, in float32, and its tokenizer, which cuts to what the model takes.
+
+    A model that has these labels already, and perhaps more, keeps its own in its own order: see
+    `label_names`. One that will not be trained keeps whatever labels it has.
 
     Args:
         auto_class: the `AutoModelFor…` of the problem.
         args: which model.
-        labels: names of the classes, in the order of their ids.
+        labels: names of the classes.
         texts: gives the tasks' texts, for `trim_vocabulary`.
+        will_train: whether the head can still learn other labels.
 
     Raises:
         InputError: no such model, or one that does not fit.
@@ -70,14 +80,22 @@ def load_model(
         "token": args.token,
         "trust_remote_code": args.trust_remote_code,
     }
-    config = _from_pretrained(AutoConfig, args.config_name or path, **hub)
+    config = _from_pretrained(
+        "config_name" if args.config_name else MODEL, AutoConfig, args.config_name or path, **hub
+    )
+    own_labels = label_names(config)
+    is_named = not all(label.startswith("LABEL_") for label in own_labels)
+    if set(labels) <= set(own_labels) or (is_named and not will_train):
+        labels = own_labels
     label2id = {label: i for i, label in enumerate(labels)}
     config.label2id, config.id2label = label2id, {i: label for label, i in label2id.items()}
     prefix: dict[str, Any] = {"add_prefix_space": True} if config.model_type in PREFIX_SPACE_MODELS else {}
-    tokenizer = _from_pretrained(AutoTokenizer, args.tokenizer_name or path, use_fast=True, **prefix, **hub)
+    argument = "tokenizer_name" if args.tokenizer_name else MODEL
+    tokenizer = _from_pretrained(argument, AutoTokenizer, args.tokenizer_name or path, use_fast=True, **prefix, **hub)
     if not tokenizer.is_fast:
         raise InputError(f"{path} has no fast tokenizer, which this script needs to match words and subwords.")
     model = _from_pretrained(
+        MODEL,
         auto_class,
         path,
         config=config,
@@ -85,10 +103,28 @@ def load_model(
         ignore_mismatched_sizes=args.ignore_mismatched_sizes,
         **hub,
     )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
     return model, tokenizer
 
 
-def _from_pretrained(auto_class: Any, path: str, **kwargs: Any) -> Any:
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """The names of a model's classes, in the order of their ids."""
+    return [label for _, label in sorted((config.id2label or {}).items())]
+
+
+def _positions(model: PreTrainedModel) -> float:
+    """The most subwords that the model has absolute positions for; infinite where it has none."""
+    tables = [
+        module
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding)
+    ]
+    # Where a position stands for padding, as in RoBERTa, those up to it are not for words.
+    first = [0 if table.padding_idx is None else table.padding_idx + 1 for table in tables]
+    return min((t.num_embeddings - start for t, start in zip(tables, first, strict=True)), default=math.inf)
+
+
+def _from_pretrained(argument: str, auto_class: Any, path: str, **kwargs: Any) -> Any:
     try:
         return auto_class.from_pretrained(path, **kwargs)
     except RuntimeError as error:
@@ -99,6 +135,10 @@ def _from_pretrained(auto_class: Any, path: str, **kwargs: Any) -> Any:
             ) from error
         raise
     except (OSError, ValueError) as error:
-        missing = Path(path).is_absolute() and not Path(path).exists()
-        reason = "no such folder" if missing else str(error).strip().splitlines()[0]
-        raise InputError(f"--model_name_or_path {path} cannot be loaded: {reason}") from error
+        # The Hub's names have the form owner/name.
+        is_path = path.startswith((".", "/", "~")) or path.count("/") > 1
+        reason = "no such folder." if is_path and not Path(path).exists() else str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--{argument} {path} cannot be loaded: {reason} Give the name of a model of the Hub (and be online, or "
+            f"have it cached), the folder of one, or {OFFLINE_ENCODER}."
+        ) from error

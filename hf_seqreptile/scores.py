@@ -11,6 +11,8 @@ from pathlib import Path
 AVERAGE = "avg"
 SCORES_FILE = "scores.md"
 MISSING = "–"
+TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+"""Metrics of a trainer that are not scores."""
 
 Scores = Mapping[str, float]
 """A score, as a fraction, for each task and for `avg`."""
@@ -38,6 +40,20 @@ def scores_by_task(metrics: Mapping[str, float], prefix: str, tasks: Sequence[st
         # Not the metrics' own average: with several trainers' metrics put together it is only that of the last.
         scores[AVERAGE] = sum(scores.values()) / len(scores)
     return scores
+
+
+def average_over_tasks(metrics: Mapping[str, float], tasks: list[str], prefix: str) -> dict[str, float]:
+    """The unweighted mean of each metric `{prefix}_{task}_{metric}` that all tasks have, timings excepted.
+
+    Returns it as `{prefix}_avg_{metric}` and as `{prefix}_{metric}`.
+    """
+    by_task = [
+        {key.removeprefix(f"{prefix}_{t}_"): v for key, v in metrics.items() if key.startswith(f"{prefix}_{t}_")}
+        for t in tasks
+    ]
+    shared = [m for m in by_task[0] if m not in TIMINGS and all(m in of_task for of_task in by_task)]
+    means = {metric: sum(of_task[metric] for of_task in by_task) / len(tasks) for metric in shared}
+    return {f"{prefix}_avg_{m}": v for m, v in means.items()} | {f"{prefix}_{m}": v for m, v in means.items()}
 
 
 def score_table(rows: ScoreRows, title: str) -> str:

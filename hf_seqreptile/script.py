@@ -21,9 +21,11 @@ from .methods import METHODS
 from .model_loading import ModelArguments
 from .plots import plot_training
 from .publishing import TRAINING_PLOT, write_model_card
-from .scores import SCORES_FILE, scores_by_task, write_scores
-from .trainer import MultiTaskMixin, average_over_tasks
+from .scores import SCORES_FILE, average_over_tasks, scores_by_task, write_scores
+from .trainer import MultiTaskMixin
 from .training_args import MultiTaskTrainingArguments
+
+logger = logging.getLogger(__name__)
 
 Splits = Mapping[str, Mapping[str, Dataset]]
 """Datasets by split and by task."""
@@ -31,10 +33,13 @@ Splits = Mapping[str, Mapping[str, Dataset]]
 
 @contextmanager
 def bad_input_exits() -> Iterator[None]:
-    """End the process with the message and code 2, without a traceback, on what the user can mend."""
+    """End the process with the message and code 2, without a traceback, on what the user can mend.
+
+    That is bad input, and what the file system refuses: a full disk, a folder that is a file.
+    """
     try:
         yield
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -83,11 +88,18 @@ def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits) -> list[Run]:
     """One run; for STL one for each training task, in a folder of that name."""
     if args.method != "stl" or "train" not in tasks:
         return [Run(args, tasks)]
+    if left_out := Run(args, tasks).zero_shot:
+        logger.warning("--method stl scores each model on its own language alone; left out: %s.", ", ".join(left_out))
     runs = []
     for task in tasks["train"]:
+        if lacking := [split for split, data in tasks.items() if task not in data]:
+            raise InputError(
+                f"--method stl scores each model on its own language, but {task!r} has no {lacking[0]} data here; "
+                f"name it in --eval_languages."
+            )
         own = copy.copy(args)
         own.output_dir = str(args.folder / task)
-        runs.append(Run(own, {split: {task: data[task]} for split, data in tasks.items() if task in data}))
+        runs.append(Run(own, {split: {task: data[task]} for split, data in tasks.items()}))
     return runs
 
 
@@ -97,7 +109,8 @@ def train(trainer: MultiTaskMixin) -> None:
     checkpoint = trainer.args.resume_from_checkpoint
     if checkpoint is None and (newest := last_complete_checkpoint(folder)):
         checkpoint = str(newest)
-        print(f"Continuing from {newest}. For a new run, choose another --output_dir.", flush=True)
+        if trainer.is_world_process_zero():
+            print(f"Continuing from {newest}. For a new run, choose another --output_dir.", flush=True)
     if checkpoint is None and (folder / SAFE_WEIGHTS_NAME).exists():
         raise InputError(f"--output_dir {folder} holds a finished model already; choose another folder.")
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -107,9 +120,9 @@ def train(trainer: MultiTaskMixin) -> None:
     trainer.save_state()
 
 
-def evaluate(trainer: MultiTaskMixin) -> dict[str, float]:
+def evaluate(trainer: MultiTaskMixin, tasks: Mapping[str, Dataset]) -> dict[str, float]:
     """Metrics of every task's validation split, saved as `eval_results.json`."""
-    metrics = trainer.evaluate()
+    metrics = trainer.evaluate(dict(tasks)) | {"eval_samples": sum(map(len, tasks.values()))}
     trainer.save_metrics("eval", metrics)
     return metrics
 
@@ -128,77 +141,93 @@ def predict(
         if trainer.is_world_process_zero():
             write(trainer.args.folder, f"_{task}" if len(tasks) > 1 else "", prediction)
     metrics |= average_over_tasks(metrics, list(tasks), "predict")
+    metrics |= {"predict_samples": sum(map(len, tasks.values()))}
     trainer.save_metrics("predict", metrics)
     return metrics
 
 
 @dataclass
 class FinishedRun:
-    """A run with its trainer and all of its metrics, as the trainer named them."""
+    """What remains of a run once its trainer and model are gone."""
 
     run: Run
-    trainer: MultiTaskMixin
+    log_history: Sequence[Mapping[str, float]]
     metrics: Mapping[str, float]
+    """All metrics, as the trainer named them."""
 
 
-def publish(
-    finished: Sequence[FinishedRun],
-    args: MultiTaskTrainingArguments,
+def finish(
+    run: Run,
+    trainer: MultiTaskMixin,
+    metrics: Mapping[str, float],
     model_args: ModelArguments,
     data_args: DataArguments,
     metric: str,
     pipeline_tag: str,
-) -> None:
-    """Write tables of scores, training plots and model cards, and say where they are.
-
-    Several runs, STL's, have theirs in their own folders; their scores are gathered in the folder above.
+) -> FinishedRun:
+    """Write the run's score table and, where it trained, its plot and model card.
 
     Args:
-        metric: which metric the tables and plots show.
+        run: what was done.
+        trainer: did it.
+        metrics: of all splits.
+        model_args: for the card.
+        data_args: for the card.
+        metric: which metric table and plot show.
         pipeline_tag: the problem, as the Hub names it.
     """
-    if not finished[0].trainer.is_world_process_zero():
-        return
-    for one in finished:
-        folder = one.run.args.folder
-        tables = score_tables([one], metric)
-        write_scores(folder, tables, one.run.zero_shot)
-        if args.do_train:
-            plot_training(one.trainer.state.log_history, metric, folder / TRAINING_PLOT, args.method)
+    finished = FinishedRun(run, trainer.state.log_history, metrics)
+    if trainer.is_world_process_zero():
+        folder, tables = run.args.folder, score_tables([finished], metric)
+        write_scores(folder, tables, run.zero_shot)
+        if run.args.do_train:
+            title = f"{trainer.title}: {folder.resolve().name}"
+            plot_training(trainer.state.log_history, metric, folder / TRAINING_PLOT, title)
             write_model_card(
-                one.trainer,
+                trainer,
                 folder,
                 pipeline_tag=pipeline_tag,
                 base_model=str(model_args.model_name_or_path),
                 dataset_name=data_args.dataset_name,
                 tables=tables,
-                zero_shot=one.run.zero_shot,
+                zero_shot=run.zero_shot,
                 metric=metric,
             )
-    folder = args.folder
+    return finished
+
+
+def report(finished: Sequence[FinishedRun], args: MultiTaskTrainingArguments, metric: str) -> None:
+    """Print the scores and where everything is; several runs' scores are gathered in the folder above theirs."""
+    if args.process_index != 0:
+        return
     if len(finished) > 1:
-        _gather_results(finished, folder)
-        write_scores(folder, score_tables(finished, metric), zero_shot=[])
-    print("\n" + (folder / SCORES_FILE).read_text(encoding="utf-8"))
+        _gather_results(finished, args.folder)
+        write_scores(args.folder, score_tables(finished, metric), zero_shot=[])
+    print("\n" + (args.folder / SCORES_FILE).read_text(encoding="utf-8"))
     for one in finished:
         if args.do_train:
-            print(f"Model, card (README.md) and plot ({TRAINING_PLOT}) are in {one.run.args.output_dir}")
+            print(f"Model, card (README.md) and plot ({TRAINING_PLOT}) are in {one.run.args.folder}")
 
 
 def score_tables(finished: Sequence[FinishedRun], metric: str) -> dict[str, dict[str, dict[str, float]]]:
-    """For each split that was evaluated a row of scores, under one for the start if that was evaluated too."""
+    """For each split that was evaluated a row of scores, under one for the start if that was evaluated too.
+
+    The row has the method's name, or is called `model` where nothing was trained.
+    """
+    args = finished[0].run.args
     metrics = {name: value for one in finished for name, value in one.metrics.items()}
     start = {
         name: value
         for one in finished
-        for entry in one.trainer.state.log_history
+        for entry in one.log_history
         if entry["step"] == 0
         for name, value in entry.items()
     }
     tables: dict[str, dict[str, dict[str, float]]] = {}
     for split, prefix in (("validation", "eval"), ("test", "predict")):
         tasks = list(dict.fromkeys(task for one in finished for task in one.run.tasks.get(split, ())))
-        rows = {"before training": start, finished[0].trainer.method: metrics}
+        # Without training, step 0 is all there is.
+        rows = {"before training": start, args.method: metrics} if args.do_train else {"model": metrics}
         scored = {name: scores_by_task(values, prefix, tasks, metric) for name, values in rows.items()}
         if any(scored.values()):
             tables[split] = {name: scores for name, scores in scored.items() if scores}
@@ -208,9 +237,16 @@ def score_tables(finished: Sequence[FinishedRun], metric: str) -> dict[str, dict
 def _gather_results(finished: Sequence[FinishedRun], folder: Path) -> None:
     """Write each split's metrics of all runs, with their averages, as one trainer would have written them."""
     metrics = {name: value for one in finished for name, value in one.metrics.items()}
+    gathered: dict[str, float] = {}
     for split, prefix in (("validation", "eval"), ("test", "predict")):
         tasks = [task for one in finished for task in one.run.tasks.get(split, ())]
         own = {name: v for name, v in metrics.items() if any(name.startswith(f"{prefix}_{task}_") for task in tasks)}
         if own:
-            text = json.dumps(own | average_over_tasks(own, tasks, prefix), indent=4, sort_keys=True)
-            (folder / f"{prefix}_results.json").write_text(text + "\n", encoding="utf-8")
+            own |= average_over_tasks(own, tasks, prefix)
+            gathered |= own
+            _write_metrics(folder / f"{prefix}_results.json", own)
+    _write_metrics(folder / "all_results.json", gathered)
+
+
+def _write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
+    path.write_text(json.dumps(metrics, indent=4, sort_keys=True) + "\n", encoding="utf-8")

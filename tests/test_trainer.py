@@ -8,9 +8,9 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from hf_seqreptile import InputError, MultiTaskTrainer, MultiTaskTrainingArguments
+from hf_seqreptile import InputError, MultiTaskTrainer, MultiTaskTrainingArguments, SeqReptileTrainer
 from hf_seqreptile.methods.seq_reptile import SeqReptileMixin
-from hf_seqreptile.trainer import average_over_tasks
+from hf_seqreptile.scores import average_over_tasks
 from tests import tiny
 
 
@@ -82,8 +82,10 @@ def test_a_steps_loss_is_the_mean_over_its_draws(tmp_path):
 @pytest.mark.parametrize("tasks_per_step", [1, 5])
 def test_an_epoch_is_the_data_over_the_batch_whatever_the_draws_a_step(tmp_path, tasks_per_step):
     trainer = tiny.trainer(tmp_path, method="mtl", tasks_per_step=tasks_per_step, max_steps=-1, num_train_epochs=2)
+    assert trainer.draw_counts == {}
     trainer.train()
     draws = math.ceil((60 + 37 + 9) / 4)
+    assert sum(trainer.draw_counts.values()) == 2 * draws
     assert trainer.state.global_step == 2 * math.ceil(draws / tasks_per_step)
     last = [entry for entry in trainer.state.log_history if "loss" in entry][-1]
     assert trainer.args.gradient_accumulation_steps == 1
@@ -113,6 +115,15 @@ def test_every_task_has_metrics_and_callbacks_see_their_average_once(tmp_path):
         assert metrics["eval_avg_share"] == metrics["eval_share"] == pytest.approx(mean)
         assert not any("avg_runtime" in name for name in metrics)
     assert trainer.state.best_metric == max(metrics["eval_avg_share"] for metrics in seen)
+
+
+def test_an_unknown_best_metric_is_named_with_the_known_ones(tmp_path):
+    trainer = tiny.trainer(
+        tmp_path, eval_strategy="steps", eval_steps=4, metric_for_best_model="avg_f2",
+        init={"eval_dataset": {"de": tiny.task(4, 5)}},
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"metric_for_best_model avg_f2 .*eval_avg_loss"):
+        trainer.train()
 
 
 def test_averages_leave_out_metrics_that_a_task_lacks():
@@ -197,10 +208,17 @@ def test_bad_settings_are_refused_before_training(tmp_path, changes, message):
 def test_arguments_of_another_kind_or_method_are_refused(tmp_path):
     with pytest.raises(InputError, match="MultiTaskTrainingArguments"):
         MultiTaskTrainer(tiny.model(), TrainingArguments(output_dir=str(tmp_path)), train_dataset=tiny.tasks())
-    with pytest.raises(InputError, match="method='mtl'"):
-        MultiTaskTrainer(
-            tiny.model(), MultiTaskTrainingArguments(output_dir=str(tmp_path)), train_dataset=tiny.tasks()
-        )
+    seq_reptile = MultiTaskTrainingArguments(output_dir=str(tmp_path), inner_steps=3)
+    with pytest.raises(InputError, match="inner_steps is a setting of --method seq_reptile"):
+        MultiTaskTrainer(tiny.model(), seq_reptile, train_dataset=tiny.tasks())
+    mtl = MultiTaskTrainingArguments(output_dir=str(tmp_path), method="mtl")
+    with pytest.raises(InputError, match="method='seq_reptile'"):
+        SeqReptileTrainer(tiny.model(), mtl, train_dataset=tiny.tasks())
+
+
+def test_a_method_left_open_is_the_trainers(tmp_path):
+    args = MultiTaskTrainingArguments(output_dir=str(tmp_path), report_to="none")
+    assert MultiTaskTrainer(tiny.model(), args, train_dataset=tiny.tasks()).args.method == "mtl"
 
 
 def test_stl_takes_one_task(tmp_path):

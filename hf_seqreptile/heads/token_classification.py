@@ -1,5 +1,7 @@
 """Named entity recognition: words with one tag each, scored by entity."""
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, List
+from datasets import ClassLabel, Dataset, LargeList, List
 from seqeval.metrics import accuracy_score, classification_report
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
 from ..errors import InputError
+
+logger = logging.getLogger(__name__)
 
 IGNORED = -100
 Tasks = Mapping[str, Dataset]
@@ -58,9 +62,12 @@ class TokenClassification:
     def __init__(self, tasks: Mapping[str, Tasks], args: TokenClassificationArguments) -> None:
         self.args = args
         splits = [tasks["train"]] if "train" in tasks else list(tasks.values())
-        self.labels = common_labels(
-            {task: self._tag_names(task, dataset) for split in splits for task, dataset in split.items()}
-        )
+        tags: dict[str, list[str]] = {}
+        for split in splits:
+            for task, dataset in split.items():
+                tags[task] = [*tags.get(task, ()), *self._tag_names(task, dataset)]
+        self.labels = common_labels(tags)
+        """In the order of their ids. A model that has its own order, or more of them, sets its own here."""
 
     @property
     def label2id(self) -> dict[str, int]:
@@ -69,8 +76,8 @@ class TokenClassification:
 
     def words(self, tasks: Mapping[str, Tasks]) -> set[str]:
         """All distinct words of all splits and tasks."""
-        datasets = [dataset for split in tasks.values() for dataset in split.values()]
-        return {word for dataset in datasets for word in _distinct(dataset, self._columns(dataset)[0])}
+        named = [item for split in tasks.values() for item in split.items()]
+        return {word for task, dataset in named for word in _distinct(dataset, self._columns(task, dataset)[0])}
 
     def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
         """Features of each task: `input_ids`, `attention_mask` and `labels` (-100 where no tag is predicted).
@@ -78,14 +85,14 @@ class TokenClassification:
         Training sentences in which the tokenizer finds nothing to tag are left out.
 
         Raises:
-            InputError: an unknown tag, or words and tags of unequal number; names task, split and row.
+            InputError: an unknown tag, words and tags of unequal number, or an empty value; names task, split and row.
         """
-        max_length = self.args.max_seq_length or min(tokenizer.model_max_length, 512)
+        max_length = self._max_length(tokenizer)
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         tokenizer(["a"], truncation=True, max_length=max_length, padding=self._padding, is_split_into_words=True)
         encoded = {}
         for task, dataset in tasks.items():
-            text, tags = self._columns(dataset)
+            text, tags = self._columns(task, dataset)
             feature = dataset.features[tags]
             encoded[task] = dataset.map(
                 _encode_rows,
@@ -112,7 +119,10 @@ class TokenClassification:
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Precision, recall and F1 of whole entities (seqeval's default mode), and accuracy of tags."""
         predicted, true = self.tags(prediction.predictions, prediction.label_ids)
-        report = classification_report(true, predicted, output_dict=True, zero_division=0)
+        with warnings.catch_warnings():
+            # Without any entity seqeval averages over no types.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            report = classification_report(true, predicted, output_dict=True, zero_division=0)
         overall = report.pop("micro avg", {"precision": 0.0, "recall": 0.0, "f1-score": 0.0})
         metrics = {
             "precision": overall["precision"],
@@ -149,36 +159,55 @@ class TokenClassification:
     def _padding(self) -> str | bool:
         return "max_length" if self.args.pad_to_max_length else False
 
-    def _columns(self, dataset: Dataset) -> tuple[str, str]:
-        return find_columns(dataset.column_names, self.args)
+    def _max_length(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        wanted, possible = self.args.max_seq_length, tokenizer.model_max_length
+        if wanted is None:
+            return min(possible, 512)
+        special = tokenizer.num_special_tokens_to_add()
+        if wanted <= special:
+            raise InputError(
+                f"--max_seq_length {wanted} leaves no room for words: this model adds {special} tokens of its own to "
+                f"each sentence."
+            )
+        if wanted > possible:
+            logger.warning("--max_seq_length %d is more than the model takes; %d is used.", wanted, possible)
+        return min(wanted, possible)
+
+    def _columns(self, task: str, dataset: Dataset) -> tuple[str, str]:
+        """The columns of words and of tags, after checking that they hold such."""
+        text, tags = find_columns(task, dataset.column_names, self.args)
+        if not _holds_strings(dataset.features[text]):
+            raise InputError(
+                f"Column {text!r} of task {task!r} holds {dataset.features[text]}; it must hold a list of words for "
+                f"each sentence, as strings."
+            )
+        if not (_holds_strings(dataset.features[tags]) or _holds_class_labels(dataset.features[tags])):
+            raise InputError(
+                f"Column {tags!r} of task {task!r} holds {dataset.features[tags]}; it must hold a list of tags for "
+                f"each sentence, as strings (B-PER, I-PER, O) or as a ClassLabel with names."
+            )
+        return text, tags
 
     def _tag_names(self, task: str, dataset: Dataset) -> list[str]:
-        _, column = self._columns(dataset)
-        feature = dataset.features[column]
-        if isinstance(feature, List) and isinstance(feature.feature, ClassLabel):
-            return feature.feature.names
-        if isinstance(feature, List) and feature.feature.dtype == "string":
-            return _distinct(dataset, column)
-        raise InputError(
-            f"Column {column!r} of task {task!r} holds {feature}; it must hold a list of tags for each sentence, "
-            f"as strings (B-PER, I-PER, O) or as a ClassLabel with names."
-        )
+        _, tags = self._columns(task, dataset)
+        feature = dataset.features[tags]
+        return feature.feature.names if _holds_class_labels(feature) else _distinct(dataset, tags)
 
 
-def find_columns(names: Sequence[str], args: TokenClassificationArguments) -> tuple[str, str]:
-    """The columns of words and of tags, as Hugging Face's script finds them.
+def find_columns(task: str, names: Sequence[str], args: TokenClassificationArguments) -> tuple[str, str]:
+    """The columns of words and of tags of a task's data, as Hugging Face's script finds them.
 
     Raises:
         InputError: a column that was named does not exist, or there are fewer than two.
     """
     if len(names) < 2:
-        raise InputError(f"The data has the columns {list(names)}; it needs one of words and one of tags.")
-    tags = f"{args.task_name}_tags"
+        raise InputError(f"The data of task {task!r} has the columns {list(names)}; it needs words and tags.")
+    tags = f"{args.task_name.lower()}_tags"
     text = args.text_column_name or ("tokens" if "tokens" in names else names[0])
     label = args.label_column_name or (tags if tags in names else names[1])
     for argument, column in (("text_column_name", text), ("label_column_name", label)):
         if column not in names:
-            raise InputError(f"--{argument} {column} is not a column of the data, which has {list(names)}.")
+            raise InputError(f"--{argument} {column} is not a column of task {task!r}, which has {list(names)}.")
     return text, label
 
 
@@ -190,7 +219,10 @@ def common_labels(tags_by_task: Mapping[str, Sequence[str]]) -> list[str]:
     Raises:
         InputError: two tasks each have an entity type that the other lacks.
     """
-    types = {task: {tag.partition("-")[2] or tag for tag in tags if tag != "O"} for task, tags in tags_by_task.items()}
+    types = {
+        task: {tag[2:] if tag.startswith(("B-", "I-")) else tag for tag in tags if tag != "O"}
+        for task, tags in tags_by_task.items()
+    }
     largest = max(types, key=lambda task: len(types[task]))
     for task, own in types.items():
         if extra := own - types[largest]:
@@ -209,10 +241,19 @@ def predicted_labels(logits: Any, labels: torch.Tensor) -> torch.Tensor:
     return (logits[0] if isinstance(logits, tuple) else logits).argmax(dim=-1)
 
 
+def _holds_strings(feature: Any) -> bool:
+    dtype = getattr(feature.feature, "dtype", None) if isinstance(feature, List | LargeList) else None
+    return dtype in ("string", "large_string")
+
+
+def _holds_class_labels(feature: Any) -> bool:
+    return isinstance(feature, List | LargeList) and isinstance(feature.feature, ClassLabel)
+
+
 def _distinct(dataset: Dataset, column: str) -> list[str]:
     """The distinct strings in a column of lists."""
     lists = dataset.select_columns(column).with_format("arrow")[:][column]
-    return lists.combine_chunks().flatten().unique().to_pylist()
+    return lists.combine_chunks().flatten().unique().drop_null().to_pylist()
 
 
 def _encode_rows(
@@ -229,17 +270,23 @@ def _encode_rows(
     drop_empty: bool,
 ) -> dict[str, list]:
     text, tags = rows[columns[0]], rows[columns[1]]
+    for i, cells in enumerate(zip(text, tags, strict=True)):
+        if any(cell is None or None in cell for cell in cells):
+            raise InputError(f"{where}, row {indices[i] + 1}: an empty value (null); fill it in or delete the row.")
     features = tokenizer(text, truncation=True, max_length=max_length, padding=padding, is_split_into_words=True)
     labels = []
     for i, (words, row_tags) in enumerate(zip(text, tags, strict=True)):
         row = f"{where}, row {indices[i] + 1}"
         if len(words) != len(row_tags):
-            raise InputError(f"{row}: {len(words)} words but {len(row_tags)} tags; give each word one tag.")
-        spelled = [names[tag] for tag in row_tags] if names else row_tags
+            raise InputError(
+                f"{row} ({' '.join(words)[:80]}): {len(words)} words but {len(row_tags)} tags; give each word one tag."
+            )
+        # A ClassLabel's -1 means that the tag was left out.
+        spelled = [names[tag] if tag >= 0 else "-1" for tag in row_tags] if names else row_tags
         if unknown := [tag for tag in spelled if tag not in label2id]:
             raise InputError(
-                f"{row}: unknown label {unknown[0]!r}; the training data has {', '.join(label2id)}. Mend the row or "
-                f"add training examples with that label."
+                f"{row} ({' '.join(words)[:80]}): unknown label {unknown[0]!r}; the model knows "
+                f"{', '.join(label2id)}. Mend the row, or train on examples with that label."
             )
         first = [label2id[tag] for tag in spelled]
         further = [label2id[f"I{tag[1:]}" if tag.startswith("B-") else tag] for tag in spelled]

@@ -29,6 +29,7 @@ class SeqReptileMixin(MultiTaskMixin):
     """
 
     method = "seq_reptile"
+    title = "Sequential Reptile"
     default_tasks_per_step = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -15,6 +15,7 @@ class STLTrainer(MultiTaskMixin):
     """MTL on a single task, which every step draws. The scripts train one such model for each language."""
 
     method = "stl"
+    title = "STL (single-task learning)"
     default_tasks_per_step = 1
 
     def __init__(

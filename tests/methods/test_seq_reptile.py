@@ -189,11 +189,13 @@ def test_the_plan_tells_what_will_happen(tmp_path, capsys):
     plan = capsys.readouterr().out
     for part in ("12 drawn batches", "outer updates: n = 3 of K = 4", "reach: η·S = 0.5 × 12 = 6", "extra memory: φ"):
         assert part in plan
-    assert "--outer_learning_rate" in plan and "--learning_rate" in plan and "--max_steps" in plan
 
 
-def test_the_papers_reach_brings_no_warning():
-    assert not any("warning" in note for note in reach_notes(15_000, 1000, 0.1, 3e-5))
+def test_a_small_reach_is_a_warning_that_proposes_all_four_ways_out():
+    (warning,) = [note for note in reach_notes(900, 300, 0.1, 3e-5) if "warning" in note]
+    for proposal in ("--max_steps 5000", "--learning_rate 9e-05", "--outer_learning_rate 0.5", "--inner_steps 90"):
+        assert proposal in warning
+    assert not any("warning" in note for note in reach_notes(15_000, 1000, 0.1, 3e-5)), "the paper's runs"
 
 
 def test_too_few_steps_are_refused_with_a_number_that_works(tmp_path):

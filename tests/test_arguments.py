@@ -1,0 +1,145 @@
+"""The command line: Hugging Face's arguments with their defaults, ours beside them, and files of arguments."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import TrainingArguments
+
+from hf_seqreptile import InputError, MultiTaskTrainingArguments
+from hf_seqreptile.arguments import parse_arguments
+from hf_seqreptile.heads.token_classification import TokenClassificationArguments
+from hf_seqreptile.model_loading import ModelArguments
+from tests.scripts import write
+
+CLASSES = (ModelArguments, TokenClassificationArguments, MultiTaskTrainingArguments)
+
+HUGGING_FACES = {
+    "model_name_or_path": None, "config_name": None, "tokenizer_name": None, "cache_dir": None,
+    "model_revision": "main", "token": None, "trust_remote_code": False, "ignore_mismatched_sizes": False,
+    "task_name": "ner", "dataset_name": None, "dataset_config_name": None, "train_file": None, "validation_file": None,
+    "test_file": None, "text_column_name": None, "label_column_name": None, "overwrite_cache": False,
+    "preprocessing_num_workers": None, "max_seq_length": None, "pad_to_max_length": False, "max_train_samples": None,
+    "max_eval_samples": None, "max_predict_samples": None, "label_all_tokens": False,
+    "return_entity_level_metrics": False,
+}  # fmt: skip
+"""The arguments of `run_ner.py` in transformers' examples, but for those of `TrainingArguments`."""
+
+OURS = {
+    "method": "seq_reptile", "languages": None, "eval_languages": None, "inner_steps": 1000,
+    "outer_learning_rate": 0.1, "task_sampling_exponent": 0.2, "tasks_per_step": None, "inner_optimizer_state": "keep",
+    "slow_weights_device": None, "task_column": None, "trim_vocabulary": False,
+    # The paper's settings, and an order of examples that changes no draw of tasks.
+    "learning_rate": 3e-5, "per_device_train_batch_size": 16, "train_sampling_strategy": "group_by_length",
+}  # fmt: skip
+
+
+def parsed(*argv: str) -> dict[str, Any]:
+    """All arguments by name."""
+    groups = parse_arguments(CLASSES, argv)
+    return {name: value for group in groups for name, value in vars(group).items() if not name.startswith("_")}
+
+
+def test_defaults(tmp_path: Path) -> None:
+    ours = parsed("--output_dir", str(tmp_path))
+    assert {name: ours[name] for name in HUGGING_FACES} == HUGGING_FACES
+    assert {name: ours[name] for name in OURS} == OURS
+    stock = vars(TrainingArguments(output_dir=str(tmp_path)))
+    stock = {name: value for name, value in stock.items() if not name.startswith("_")}
+    # Without an accelerator, pinned memory would only bring a warning.
+    others = stock.keys() - OURS.keys() - {"dataloader_pin_memory", "distributed_state", "accelerator_config"}
+    assert {name: ours[name] for name in others} == {name: stock[name] for name in others}
+    assert ours.keys() == stock.keys() | HUGGING_FACES.keys() | OURS.keys()
+
+
+def test_values_are_taken(tmp_path: Path) -> None:
+    """Each by its name, spelled with underscores as in the scripts or with hyphens."""
+    values = parsed(
+        "--output_dir", str(tmp_path), "--languages", "de", "no", "--max_train_samples", "6000", "nl=200",
+        "--train_file", "de=a.conllu", "en=b.jsonl", "--inner-steps", "30", "--outer_learning_rate", "0.3",
+        "--lr_scheduler_kwargs", '{"num_cycles": 2}', "--do_train", "--bf16", "False", "--method", "seq_reptile",
+    )  # fmt: skip
+    assert values["languages"] == ["de", "no"] and values["max_train_samples"] == ["6000", "nl=200"]
+    assert values["train_file"] == ["de=a.conllu", "en=b.jsonl"]
+    assert values["inner_steps"] == 30 and values["outer_learning_rate"] == 0.3
+    assert values["lr_scheduler_kwargs"] == {"num_cycles": 2}
+    assert values["do_train"] is True and values["do_eval"] is False and values["bf16"] is False
+
+
+AS_YAML = """
+# The paper's settings, but for these.
+method: seq_reptile
+languages: [de, no, sw]   # `no` is Norwegian here
+max_train_samples: [6000, no=200]
+learning_rate: 3e-4
+inner_steps: 30
+do_train: true
+bf16: false
+max_seq_length: null
+model_name_or_path: org/tiny
+lr_scheduler_kwargs: {num_cycles: 2, flag: true}
+"""
+AS_JSON = {
+    "method": "seq_reptile", "languages": ["de", "no", "sw"], "max_train_samples": [6000, "no=200"],
+    "learning_rate": 3e-4, "inner_steps": 30, "do_train": True, "bf16": False, "max_seq_length": None,
+    "model_name_or_path": "org/tiny", "lr_scheduler_kwargs": {"num_cycles": 2, "flag": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.yaml", AS_YAML), ("a.yml", AS_YAML), ("a.json", json.dumps(AS_JSON))], ids=lambda t: t[:6]
+)
+def test_a_file_holds_arguments_and_the_command_line_prevails(tmp_path: Path, name: str, text: str) -> None:
+    file = write(tmp_path / name, text)
+    values = parsed(file, "--output_dir", str(tmp_path))
+    expected = AS_JSON | {"max_train_samples": ["6000", "no=200"]}
+    assert {name: values[name] for name in expected} == expected
+    values = parsed(
+        file, "--output_dir", str(tmp_path), "--languages", "en", "--do_train", "false", "--inner_steps", "7"
+    )
+    assert values["languages"] == ["en"] and values["do_train"] is False and values["inner_steps"] == 7
+    assert values["learning_rate"] == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "learning_rat_e: 1\n", r"Unknown argument --learning_rat_e 1\. Did you mean --learning_rate\?"),
+        ("a.json", '{"inner_stepps": 5}', r"Unknown argument --inner_stepps 5\. Did you mean --inner_steps\?"),
+        ("a.yaml", "languages: [de\n", r"a\.yaml is not valid yaml: .*line 1"),
+        ("a.json", '{"a": 1', r"a\.json is not valid json: .*line 1"),
+        ("a.yaml", "- method\n", r"must hold arguments by name, such as `method: seq_reptile`"),
+        ("a.yaml", "", r"must hold arguments by name"),
+        ("a.yaml", "inner_steps: 0\n", r"--inner_steps \(K\) is 0; it must be at least 1"),
+        ("a.yaml", None, r"a\.yaml cannot be read: .*No such file"),
+        ("a.json", None, r"a\.json cannot be read: .*No such file"),
+    ],
+)
+def test_a_files_mistakes_are_named(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    if text is not None:
+        write(tmp_path / name, text)
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        parsed(str(tmp_path / name), "--output_dir", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--foo"], r"Unknown argument --foo\. .*--help lists all"),
+        (["de=a.conll"], r"Unknown argument de=a\.conll\."),
+        (["--load_best_model_at_end"], "--load_best_model_at_end requires"),
+    ],
+)
+def test_arguments_are_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parsed("--output_dir", str(tmp_path), *arguments)
+
+
+def test_help_names_methods_and_an_example(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        parse_arguments(CLASSES, ["--help"], "An example")
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert "{seq_reptile,mtl,stl}" in text and text.strip().endswith("An example")
+    assert all(f"--{name}" in text for name in HUGGING_FACES | OURS)
