@@ -4,6 +4,7 @@
     python benchmarks/wikiann.py compare --data ../shared/data/wikiann
     python benchmarks/wikiann.py explore --data ../shared/data/wikiann
     python benchmarks/wikiann.py table
+    python benchmarks/wikiann.py plot
 
 `choose` trains each method with each of its inner learning rates on half the budget and one seed, and scores it on
 validation data. `compare` trains each method at its best rate on the whole budget with two seeds, and scores it on
@@ -23,9 +24,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from tqdm import tqdm
 
@@ -202,15 +205,39 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def plot(path: Path) -> None:
+    """Learning curves of the comparison: validation F1 over gradient computations, mean of the seeds."""
+    results = [json.loads(p.read_text()) for p in sorted(RESULTS.glob("compare-*.json"))]
+    curves: dict[str, list[list[list[float]]]] = {}
+    for result in results:
+        run = result["run"]
+        curves.setdefault(f"{run['method']}, M = {run['tasks_per_step']}, α = {run['learning_rate']:g}", []).append(
+            [[step * run["tasks_per_step"], 100 * f1] for step, f1 in result["curve"]]
+        )
+    figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
+    axes = figure.add_subplot(xlabel="gradient computations", ylabel="validation F1 (%), mean of 4 languages")
+    for (label, seeds), marker in zip(curves.items(), "osD", strict=False):
+        steps, scores = zip(
+            *(map(fmean, zip(*points, strict=True)) for points in zip(*seeds, strict=True)), strict=True
+        )
+        axes.plot(steps, scores, marker=marker, label=label)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+
+
 def main() -> None:
-    """Run a stage, or print the table."""
+    """Run a stage, print the table, or draw the learning curves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["choose", "compare", "explore", "table"])
+    parser.add_argument("stage", choices=["choose", "compare", "explore", "table", "plot"])
     parser.add_argument("--data", type=Path, help="the folder with de/, en/, es/ and nl/")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
     args = parser.parse_args()
     if args.stage == "table":
         print(table())
+        return
+    if args.stage == "plot":
+        plot(HERE.parent / "docs" / "wikiann_curves.png")
         return
     if args.data is None:
         parser.error("--data is needed to train")

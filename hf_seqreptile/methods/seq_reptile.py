@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
@@ -95,27 +95,20 @@ class SeqReptileMixin(MultiTaskMixin):
         assert self.model is not None
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
-    def evaluate(
-        self,
-        eval_dataset: dict[str, Dataset] | Dataset | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As in the parent, of φ."""
         with self.slow_weights_in_model():
-            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+            return super().evaluate(*args, **kwargs)
 
-    def predict(
-        self, test_dataset: Dataset, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
-    ) -> PredictionOutput:
+    def predict(self, *args: Any, **kwargs: Any) -> PredictionOutput:
         """As in the parent, of φ."""
         with self.slow_weights_in_model():
-            return super().predict(test_dataset, ignore_keys, metric_key_prefix)
+            return super().predict(*args, **kwargs)
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
         """As in the parent; what is written is φ."""
         with self.slow_weights_in_model():
-            super().save_model(output_dir, _internal_call)
+            super().save_model(*args, **kwargs)
 
     def slow_weights_in_model(self) -> AbstractContextManager[None]:
         """Within, the model's parameters are φ, in the middle of a trajectory too."""
