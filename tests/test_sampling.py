@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -41,7 +41,6 @@ def test_drawn_frequencies_follow_the_probabilities():
 
 
 @given(sizes, st.integers(1, 8), st.integers(1, 4), st.booleans())
-@settings(deadline=None)
 def test_batches_are_full_homogeneous_and_an_epoch_is_the_data_over_the_draw(sizes, batch, micro_batches, by_length):
     lengths = {task: list(range(size)) for task, size in sizes.items()} if by_length else None
     emitted = list(sampler(sizes, batch, micro_batches, lengths=lengths))
@@ -84,7 +83,6 @@ def test_grouping_by_length_saves_padding_and_keeps_the_drawn_tasks():
 
 
 @given(sizes, st.integers(0, 3), st.booleans())
-@settings(deadline=None)
 def test_a_smaller_micro_batch_cuts_the_same_draws(sizes, epoch, by_length):
     """Law 6: batch 8 once and batch 2 four times see the same examples in the same order."""
     lengths = {task: [row % 5 for row in range(size)] for task, size in sizes.items()} if by_length else None
@@ -95,7 +93,6 @@ def test_a_smaller_micro_batch_cuts_the_same_draws(sizes, epoch, by_length):
 
 
 @given(sizes, st.integers(0, 4), st.integers(0, 2**31 - 1))
-@settings(deadline=None)
 def test_an_epoch_depends_on_the_seed_alone(sizes, epoch, seed):
     used, fresh = sampler(sizes, seed=seed), sampler(sizes, seed=seed)
     for _ in islice(used, 3):

@@ -58,7 +58,7 @@ CORPORA = st.lists(sentences(), min_size=1, max_size=4).map(lambda corpus: [(["Ã
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(corpus=CORPORA, separator=st.sampled_from(["\t", " ", "   "]), end=st.sampled_from(["\n", "\r\n"]))
 def test_what_is_written_is_read(order: str, corpus: list[Sentence], separator: str, end: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def test_what_is_written_is_read(order: str, corpus: list[Sentence], separator: 
         assert read(path) == corpus
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(content=st.binary(max_size=60) | st.text(string.ascii_letters + "-#:\t \n", max_size=60).map(str.encode))
 def test_nothing_but_an_input_error_escapes(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -77,7 +77,7 @@ def test_csv_leaves_other_columns_alone(load: Callable[..., Any], write: Callabl
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=5).map(lambda t: "x" + t)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=st.lists(st.tuples(TEXTS, st.lists(TEXTS)), min_size=1, max_size=4))
 def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, list[str]]]) -> None:
     path = tmp_path_factory.getbasetemp() / "round_trip.csv"
