@@ -99,7 +99,7 @@ class MultiTaskMixin(ResumableMixin):
                 "'checkpoint-*'"
             )
         for name, methods in METHOD_SETTINGS.items():
-            if cls.method not in methods and getattr(args, name) != getattr(MultiTaskTrainingArguments, name):
+            if cls.method not in methods and args.is_given(name):
                 raise InputError(
                     f"--{name} is a setting of --method {' and '.join(methods)}, and --method {cls.method} has no use "
                     f"for it; remove it or change the method."
@@ -174,6 +174,8 @@ class MultiTaskMixin(ResumableMixin):
             pin_memory=args.dataloader_pin_memory,
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+            in_order=args.dataloader_in_order,
             worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
         )
         return self.accelerator.prepare(loader)
