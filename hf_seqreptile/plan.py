@@ -71,7 +71,7 @@ def reach_notes(inner_steps: int, trajectory: int, outer_learning_rate: float, l
         if trajectory > inner_steps / 10:
             proposals.append(f"--inner_steps {max(1, inner_steps // 10)}")
         notes.append(
-            f"warning: the reach is small, so φ may stay close to the start. What makes up for it: "
+            f"warning: the reach is small, so φ may stay close to the start. Any one of these makes up for it: "
             f"{', '.join(proposals)} (docs/choosing.md)"
         )
     return notes
