@@ -2,14 +2,29 @@
 
 from typing import Any
 
+from tqdm.auto import tqdm
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import has_length
 
 
 class TaskProgressCallback(ProgressCallback):
     """The stock progress bar; its lines leave each task's numbers to the log history, the plot and the trackers.
 
-    With ten tasks the stock line of one evaluation fills a screen.
+    With ten tasks the stock line of one evaluation fills a screen, and so do its bars, which stay when they are full.
     """
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Advance the bar of the task that is being evaluated."""
+        if state.is_world_process_zero and self.prediction_bar is None and has_length(eval_dataloader):
+            self.prediction_bar = tqdm(total=len(eval_dataloader), desc="evaluating", leave=False, dynamic_ncols=True)
+        super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
 
     def on_log(
         self,
