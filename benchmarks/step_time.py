@@ -1,6 +1,6 @@
 """What does Sequential Reptile cost per step, over the stock trainer on the same batches?
 
-    python benchmarks/step_time.py --data ../shared/data/wikiann
+    python benchmarks/step_time.py --data path/to/wikiann
 
 Trains the offline encoder on WikiAnn German and English with the stock `Trainer` and with `SeqReptileTrainer`, on the
 same batches in the same order, in turns within one process of one thread. A step lasts from its beginning to the next

@@ -1,8 +1,8 @@
 """Which method does best on WikiAnn at an equal number of gradient computations?
 
-    python benchmarks/wikiann.py choose --data ../shared/data/wikiann
-    python benchmarks/wikiann.py compare --data ../shared/data/wikiann
-    python benchmarks/wikiann.py explore --data ../shared/data/wikiann
+    python benchmarks/wikiann.py choose --data path/to/wikiann
+    python benchmarks/wikiann.py compare --data path/to/wikiann
+    python benchmarks/wikiann.py explore --data path/to/wikiann
     python benchmarks/wikiann.py table
     python benchmarks/wikiann.py plot
 
