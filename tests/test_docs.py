@@ -20,7 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
 OTHER_TOOLS = {"nproc_per_node"}
-BENCHMARK_ARGUMENTS = {"data"}
+BENCHMARK_ARGUMENTS = {
+    name
+    for script in (ROOT / "benchmarks").glob("*.py")
+    for name in re.findall(r'add_argument\("--(\w+)"', script.read_text(encoding="utf-8"))
+}
 COMMON = "--model_name_or_path offline-multilingual --trim_vocabulary --output_dir out --do_train"
 ROW = re.compile(r"^\| (?P<what>[^|]+) \| (?:`(?P<arguments>[^`]+)`|none) \| `` (?P<message>.+?) `` \|", re.M)
 FILES = {
