@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import Field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from .errors import InputError
-from .methods import METHODS
+from .method_settings import METHOD_SETTINGS
 
 
 def parse_arguments(
@@ -34,10 +35,7 @@ def parse_arguments(
             the wrong type ends the process with code 2, as argparse does.)
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser(dataclasses, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for action in parser._actions:
-        if action.dest == "method":
-            action.choices = list(METHODS)
+    parser = _Parser(dataclasses, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     if argv and argv[0].endswith((".json", ".yaml", ".yml")):
         argv = _arguments_of_file(Path(argv[0])) + argv[1:]
     try:
@@ -51,6 +49,18 @@ def parse_arguments(
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise InputError(f"Unknown argument {' '.join(unknown)}.{hint} --help lists all.")
     return tuple(parsed)
+
+
+class _Parser(HfArgumentParser):
+    """Hugging Face's parser, with a heading in the help for the settings of each method."""
+
+    @staticmethod
+    def _parse_dataclass_field(parser: Any, field: Field) -> None:
+        if methods := METHOD_SETTINGS.get(field.name):
+            heading = f"settings of --method {', '.join(methods)}"
+            groups = {group.title: group for group in parser._action_groups}
+            parser = groups.get(heading) or parser.add_argument_group(heading)
+        HfArgumentParser._parse_dataclass_field(parser, field)
 
 
 class _YamlLoader(yaml.SafeLoader):

@@ -128,9 +128,12 @@ class ResumableMixin(Trainer):
             if newest is None:
                 raise InputError(f"There is no complete checkpoint in {self.args.output_dir} to resume from.")
             resume_from_checkpoint = str(newest)
+        saved = None
         if resume_from_checkpoint:
             folder = Path(resume_from_checkpoint)
-            check_same_run(folder, read_multitask_state(folder)["run"], self.run_identity())
+            saved = read_multitask_state(folder)
+            check_same_run(folder, saved["run"], self.run_identity())
+        self.restore_multitask_state(saved)
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
@@ -143,6 +146,9 @@ class ResumableMixin(Trainer):
     def multitask_state(self) -> dict[str, Any]:
         """What a checkpoint needs beyond the stock trainer's state, as JSON. Methods extend it."""
         return {"run": self.run_identity()}
+
+    def restore_multitask_state(self, saved: dict[str, Any] | None) -> None:
+        """Take up what [`multitask_state`] gave, or, where `saved` is `None`, begin anew. Methods extend it."""
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
@@ -157,6 +163,11 @@ class ResumableMixin(Trainer):
         if self.args.should_save:
             text = json.dumps(self.multitask_state(), indent=2, ensure_ascii=False)
             (Path(output_dir) / MULTITASK_STATE_FILE).write_text(text + "\n", encoding="utf-8")
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # What follows marks the checkpoint as complete, so the other processes' files must be there.
+        self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         folder = Path(output_dir) if output_dir else self.args.folder

@@ -14,6 +14,7 @@ class TrainingPlan:
         probabilities: p_t of each task.
         optimizer_steps: optimizer steps of the whole run.
         tasks_per_step: M, tasks drawn for each of them.
+        draws_at_a_time: in the mean, where processes have draws of their own.
         notes: further lines, from the method.
     """
 
@@ -22,18 +23,19 @@ class TrainingPlan:
     probabilities: Mapping[str, float]
     optimizer_steps: int
     tasks_per_step: int
+    draws_at_a_time: float = 1
     notes: list[str] = field(default_factory=list)
 
     @property
     def draws(self) -> int:
         """Draws of the whole run, taking the last step of an epoch for a full one."""
-        return self.optimizer_steps * self.tasks_per_step
+        return round(self.optimizer_steps * self.tasks_per_step * self.draws_at_a_time)
 
     def __str__(self) -> str:
         width = max(4, *(len(task) for task in self.sizes))
         lines = [
             f"Plan ({self.method}): {self.draws:,} drawn batches in {self.optimizer_steps:,} optimizer steps, "
-            f"{self.tasks_per_step} a step",
+            f"{self.tasks_per_step} a step{' on each process' if self.draws_at_a_time > 1 else ''}",
             f"  {'task':<{width}}  examples     p_t  draws expected",
         ]
         for task, size in self.sizes.items():
@@ -73,5 +75,34 @@ def reach_notes(inner_steps: int, trajectory: int, outer_learning_rate: float, l
         notes.append(
             f"warning: the reach is small, so φ may stay close to the start. Any one of these makes up for it: "
             f"{', '.join(proposals)} (docs/choosing.md)"
+        )
+    return notes
+
+
+def reptile_notes(
+    optimizer_steps: int, trajectory: int, outer_learning_rate: float, tasks: int, processes: int
+) -> list[str]:
+    """The number of outer updates of Reptile and its reach.
+
+    Args:
+        optimizer_steps: of the whole run, on each process.
+        trajectory: K, inner steps of one trajectory.
+        outer_learning_rate: η.
+        tasks: T, trajectories of one outer update.
+        processes: W, trajectories that are followed at the same time.
+    """
+    per_update = -(-tasks // processes) * trajectory
+    updates = -(-optimizer_steps // per_update)
+    at_a_time = f", {min(processes, tasks)} at a time" if processes > 1 else ""
+    notes = [
+        f"outer updates: n = {updates:,} of {tasks} trajectories{at_a_time}, K = {trajectory:,} inner steps each, "
+        f"η = {outer_learning_rate:g}",
+        f"reach: η·n·K = {outer_learning_rate * updates * trajectory:,.0f}; where the tasks' trajectories part, φ "
+        f"moves less",
+    ]
+    if idle := -tasks % processes:
+        notes.append(
+            f"{idle} of {processes} processes have no task in the last round of an outer update; a number of "
+            f"processes that divides {tasks} keeps all busy"
         )
     return notes

@@ -16,9 +16,10 @@ from . import __version__
 from .errors import InputError
 from .methods.seq_reptile import SeqReptileMixin
 from .offline_encoder import OFFLINE_ENCODER
+from .outer_loop import OuterLoopMixin
 from .scores import AVERAGE, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
 from .trainer import MultiTaskMixin
-from .training_args import METHOD_SETTINGS, TRAINING_ARGUMENTS_FILE
+from .training_args import TRAINING_ARGUMENTS_FILE
 
 CARD_FILE = "README.md"
 TRAINING_PLOT = "training.png"
@@ -29,6 +30,18 @@ SETTING_WORDS = {
     "inner_steps": ("inner steps of a trajectory", "K"),
     "outer_learning_rate": ("outer learning rate", "η"),
     "inner_optimizer_state": ("optimizer's state at an outer update", ""),
+    "parallel_trajectories": ("a trajectory for each process", ""),
+    "task_gradients_dtype": ("type of the kept gradients", ""),
+    "gradvac_beta": ("rate of the target cosines", "β"),
+    "gradvac_granularity": ("gradients compared by", ""),
+    "gradnorm_exponent": ("exponent of the relative training rates", "a"),
+    "gradnorm_learning_rate": ("learning rate of the tasks' weights", ""),
+    "recadam_k": ("rate of the annealing", "k"),
+    "recadam_t0": ("midpoint of the annealing, in steps", "t0"),
+    "recadam_gamma": ("pull towards the pretrained weights", "γ"),
+    "swep_p": ("dropout rate of the perturbation's prior", "p"),
+    "swep_beta": ("weight of the divergence from the prior", "β"),
+    "swep_learning_rate": ("learning rate of the perturbation network", ""),
 }
 """A row of the table of settings for each of a method's own: its words and symbol."""
 
@@ -165,7 +178,7 @@ def _eval_results(run: _Run) -> list[EvalResult]:
             metric_value=round(float(score), 4),
         )
         for split, rows in run.tables.items()
-        for language, score in rows.get(run.trainer.method, {}).items()
+        for language, score in rows.get(run.trainer.args.method, {}).items()
         if language != AVERAGE and math.isfinite(score)
     ]
 
@@ -211,16 +224,9 @@ def _summary(run: _Run) -> str:
     data = _hub_link(run.dataset, "datasets/") if run.dataset else "local files"
     data = "the small sample that hf_seqreptile brings" if run.dataset == BUNDLED_SAMPLE else data
     tasks = ", ".join(map(escape_markdown, run.sizes))
-    text = f"This model is {base}, fine-tuned on {data} ({tasks}) with {trainer.title}. "
-    if isinstance(trainer, SeqReptileMixin):
-        text += (
-            f"Training repeated a trajectory of K = {args.inner_steps:,} inner steps and an outer update "
-            f"φ ← φ − η(φ − θ_K), η = {args.outer_learning_rate:g}, where θ_K is where the trajectory ended. The "
-            f"weights are the slow weights φ. "
-        )
-    text += (
-        f"All examples of a batch come from one task, drawn with probability p_t ∝ N_t^q, "
-        f"q = {args.task_sampling_exponent:g}; each optimizer step took M = {trainer.tasks_per_step} of them."
+    text = (
+        f"This model is {base}, fine-tuned on {data} ({tasks}) with {trainer.title}. "
+        f"All examples of a batch come from one task. {trainer.describe_training()}"
     )
     if args.load_best_model_at_end and state.best_model_checkpoint:
         text += f" The weights are those of step {state.best_global_step:,}, the best by {args.metric_for_best_model}."
@@ -250,11 +256,10 @@ def _usage(run: _Run) -> str:
 
 def _settings_table(trainer: MultiTaskMixin) -> str:
     args, steps = trainer.args, trainer.state.global_step
-    inner = "inner " if isinstance(trainer, SeqReptileMixin) else ""
-    own = [name for name in SETTING_WORDS if trainer.method in METHOD_SETTINGS[name]]
+    inner = "inner " if isinstance(trainer, OuterLoopMixin) else ""
     rows: list[tuple[str, str, Any]] = [
-        ("method", "", trainer.method),
-        *((*SETTING_WORDS[name], getattr(args, name)) for name in own),
+        ("method", "", args.method),
+        *((*SETTING_WORDS[name], value) for name, value in trainer.settings().items()),
         (f"{inner}learning rate", "α", args.learning_rate),
         ("learning rate schedule", "", args.lr_scheduler_type),
         ("optimizer", "", args.optim),
@@ -263,9 +268,10 @@ def _settings_table(trainer: MultiTaskMixin) -> str:
         ("batch: examples of a draw", "B", args.train_batch_size * args.gradient_accumulation_steps * args.world_size),
         (f"{inner or 'optimizer '}steps of the run", "S", steps),
     ]
-    if isinstance(trainer, SeqReptileMixin):
+    if isinstance(trainer, OuterLoopMixin):
         rows.append(("outer updates of the run", "n", trainer.outer_updates))
-        rows.append(("reach", "η·S", args.outer_learning_rate * steps))
+    if isinstance(trainer, SeqReptileMixin):
+        rows.append(("reach", "η·S", trainer.outer_learning_rate * steps))
     rows.append(("seed", "", str(args.seed)))
     return markdown_table(["setting", "symbol", "value"], [[words, sign, _shown(v)] for words, sign, v in rows])
 

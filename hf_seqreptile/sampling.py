@@ -5,7 +5,8 @@ on the same number of processes, without having stored what it drew.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -77,17 +78,19 @@ class TaskStream:
 class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
     """Emits the micro-batches of one epoch: draws of tasks, each cut into equal task-homogeneous micro-batches.
 
-    A draw is `micro_batches` × `batch_size` examples of one task, drawn from Cat(p) (Eq. 5). Its micro-batches come
-    one after the other, so that when `accelerate` deals them to the processes in turn, every process works on the
-    same task. An epoch is ⌈ΣN_t / draw⌉ draws.
+    A draw is `micro_batches` × `batch_size` examples of one task, drawn from Cat(p) (Eq. 5). `accelerate` deals the
+    micro-batches to the processes in turn. With `parallel_draws` of 1 those of a draw come one after the other, so
+    that every process works on the same task; with W, W draws are interleaved, so that each of W processes works on
+    a draw of its own. An epoch is ⌈ΣN_t / draw⌉ draws, or the next multiple of W.
 
     Args:
         sizes: number of examples of each task.
         probabilities: p_t of each task, summing to 1.
         batch_size: examples of one micro-batch.
-        micro_batches: micro-batches of one draw: accumulation steps × processes.
+        micro_batches: micro-batches of one draw: accumulation steps × processes that share it.
         seed: seed of the draws and of every task's order.
         lengths: for each task the lengths of its examples, to group similar ones; `None` for random order.
+        parallel_draws: W, draws that are worked on at the same time.
     """
 
     drop_last = False
@@ -100,11 +103,13 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         micro_batches: int = 1,
         seed: int = 0,
         lengths: Mapping[str, Sequence[int] | None] | None = None,
+        parallel_draws: int = 1,
     ) -> None:
         self.batch_size = batch_size
         self.micro_batches = micro_batches
+        self.parallel_draws = parallel_draws
         self.tasks = list(sizes)
-        self.draws_per_epoch = -(-sum(sizes.values()) // (batch_size * micro_batches))
+        self.draws_per_epoch = self._whole_steps(-(-sum(sizes.values()) // (batch_size * micro_batches)))
         self._probabilities = np.array([probabilities[task] for task in self.tasks])
         self._seed = seed
         self._epoch = 0
@@ -112,6 +117,9 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
             task: TaskStream(task, size, batch_size * micro_batches, seed, lengths[task] if lengths else None)
             for task, size in sizes.items()
         }
+
+    def _whole_steps(self, draws: int) -> int:
+        return -(-draws // self.parallel_draws) * self.parallel_draws
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch (0, 1, …) whose micro-batches iteration emits."""
@@ -124,8 +132,9 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
 
     def draws_after(self, optimizer_steps: int, tasks_per_step: int) -> int:
         """How many draws so many optimizer steps have used; the last step of an epoch may take fewer than M."""
-        epochs, steps = divmod(optimizer_steps, -(-self.draws_per_epoch // tasks_per_step))
-        return epochs * self.draws_per_epoch + steps * tasks_per_step
+        draws_per_step = tasks_per_step * self.parallel_draws
+        epochs, steps = divmod(optimizer_steps, -(-self.draws_per_epoch // draws_per_step))
+        return epochs * self.draws_per_epoch + steps * draws_per_step
 
     def draw_counts(self, draws: int) -> dict[str, int]:
         """How often each task is among the first `draws` draws of the run."""
@@ -133,14 +142,90 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         drawn = np.concatenate([*(self.drawn_tasks(e) for e in range(epochs)), self.drawn_tasks(epochs)[:rest]])
         return dict(zip(self.tasks, np.bincount(drawn, minlength=len(self.tasks)).tolist(), strict=True))
 
+    def _numbered_draws(self, epoch: int) -> Iterator[tuple[str, int]]:
+        """The epoch's draws: the task of each, and how many draws of that task came before it in the run."""
+        counts = self.draw_counts(epoch * self.draws_per_epoch)
+        for index in self.drawn_tasks(epoch):
+            task = self.tasks[index]
+            yield task, counts[task]
+            counts[task] += 1
+
     def __len__(self) -> int:
         return self.draws_per_epoch * self.micro_batches
 
     def __iter__(self) -> Iterator[list[tuple[str, int]]]:
-        counts = self.draw_counts(self._epoch * self.draws_per_epoch)
-        for index in self.drawn_tasks(self._epoch):
-            task = self.tasks[index]
-            examples = self._streams[task].draw(counts[task])
-            counts[task] += 1
-            for start in range(0, len(examples), self.batch_size):
-                yield [(task, int(i)) for i in examples[start : start + self.batch_size]]
+        for draws in batched(self._numbered_draws(self._epoch), self.parallel_draws):
+            examples = [(task, self._streams[task].draw(number)) for task, number in draws]
+            for start in range(0, self.batch_size * self.micro_batches, self.batch_size):
+                for task, rows in examples:
+                    yield [(task, int(i)) for i in rows[start : start + self.batch_size]]
+
+
+class EveryTaskSampler(TaskBatchSampler):
+    """As its parent, but the draws of an optimizer step are all tasks, each once; an epoch ends with a whole step."""
+
+    def _whole_steps(self, draws: int) -> int:
+        of_step = len(self.tasks) * self.parallel_draws
+        return -(-draws // of_step) * of_step
+
+    def drawn_tasks(self, epoch: int) -> np.ndarray:
+        """As in the parent: the tasks in their order, again and again, on each of the W processes."""
+        return np.arange(self.draws_per_epoch) // self.parallel_draws % len(self.tasks)
+
+
+class TrajectorySampler(TaskBatchSampler):
+    """As its parent, but K draws of one task come one after the other: Reptile's trajectories (Eq. 3).
+
+    Of W processes, W tasks' trajectories are dealt with at a time: an outer update takes ⌈T/W⌉ rounds of K steps.
+    Where fewer than W tasks are left for a round, the processes without one repeat the others' draws, which count
+    only once, in an epoch too. Each task's examples are those that one process would take.
+    """
+
+    def __init__(self, *args: Any, inner_steps: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.inner_steps = inner_steps
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of an outer update, ⌈T/W⌉."""
+        return -(-len(self.tasks) // self.parallel_draws)
+
+    def _whole_steps(self, draws: int) -> int:
+        return -(-draws * self.rounds // len(self.tasks)) * self.parallel_draws
+
+    def working_processes(self, step: int) -> int:
+        """How many of the W processes have a task of their own in optimizer step `step` (0, 1, …) of the run."""
+        return int(self._places(np.array([step]))[1][0])
+
+    def _places(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For each step the first task of its round, how many tasks the round has, and the number of their draws."""
+        updates, steps = np.divmod(steps, self.rounds * self.inner_steps)
+        rounds, steps = np.divmod(steps, self.inner_steps)
+        first = rounds * self.parallel_draws
+        return first, np.minimum(len(self.tasks) - first, self.parallel_draws), updates * self.inner_steps + steps
+
+    def _draws(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Task index, number and whether it counts, of the run's draws from `start` to `end`."""
+        steps, processes = np.divmod(np.arange(start, end), self.parallel_draws)
+        first, working, numbers = self._places(steps)
+        return first + processes % working, numbers, processes < working
+
+    def drawn_tasks(self, epoch: int) -> np.ndarray:
+        """As in the parent, repeated draws included."""
+        start = epoch * self.draws_per_epoch
+        return self._draws(start, start + self.draws_per_epoch)[0]
+
+    def draw_counts(self, draws: int) -> dict[str, int]:
+        """As in the parent, repeated draws counted once."""
+        drawn, _, counts = self._draws(0, draws)
+        return dict(zip(self.tasks, np.bincount(drawn[counts], minlength=len(self.tasks)).tolist(), strict=True))
+
+    def _numbered_draws(self, epoch: int) -> Iterator[tuple[str, int]]:
+        start = epoch * self.draws_per_epoch
+        drawn, numbers, _ = self._draws(start, start + self.draws_per_epoch)
+        yield from zip([self.tasks[i] for i in drawn], numbers.tolist(), strict=True)
+
+
+def batched(draws: Iterable[tuple[str, int]], size: int) -> Iterator[tuple[tuple[str, int], ...]]:
+    """`draws` in groups of `size`, of which their number is a multiple (itertools has this from Python 3.12 on)."""
+    return zip(*[iter(draws)] * size, strict=True)

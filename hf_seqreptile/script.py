@@ -17,7 +17,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from .checkpoints import last_complete_checkpoint
 from .data.arguments import DataArguments
 from .errors import InputError
-from .methods import METHODS
+from .methods import method_class
 from .model_loading import ModelArguments
 from .plots import plot_training
 from .publishing import TRAINING_PLOT, write_model_card
@@ -46,12 +46,11 @@ def bad_input_exits() -> Iterator[None]:
 
 def trainer_class(args: MultiTaskTrainingArguments) -> type[MultiTaskMixin]:
     """The trainer of `args.method`, after checking that `args` suit it and ask for something to do."""
-    if args.method not in METHODS:
-        raise InputError(f"--method {args.method} is unknown; choose one of {', '.join(METHODS)}.")
-    METHODS[args.method].check_arguments(args)
+    chosen = method_class(args.method)
+    chosen.check_arguments(args)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise InputError("Nothing to do: add --do_train, --do_eval or --do_predict.")
-    return METHODS[args.method]
+    return chosen
 
 
 def wanted_splits(args: MultiTaskTrainingArguments) -> list[str]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -28,22 +29,60 @@ class SlowWeights:
             name: p.detach().to(device=device or p.device, dtype=torch.float32, copy=True)
             for name, p in self._fast.items()
         }
+        self._sums: list[torch.Tensor] = []
+        self._ended = 0
         self.on_trajectory = False
         self._in_model = False
 
     @property
     def memory(self) -> int:
-        """Bytes that φ takes."""
-        return sum(slow.numel() * slow.element_size() for slow in self._slow.values())
+        """Bytes that φ takes, and the sum of ended trajectories where there is one."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in [*self._slow.values(), *self._sums])
+
+    @property
+    def has_ended_trajectories(self) -> bool:
+        """Whether trajectories have ended that the next outer update takes the mean of."""
+        return bool(self._sums)
 
     @torch.no_grad()
-    def outer_update(self, outer_learning_rate: float) -> None:
-        """φ ← φ − η(φ − θ), then θ ← φ (Eq. 6 and line 3 of Algorithm 1)."""
+    def end_trajectory(self, counts: bool = True) -> None:
+        """Add θ to the sum that the next outer update takes the mean of, then θ ← φ, where a new trajectory starts.
+
+        The sum takes the memory of another φ. A trajectory that does not count leaves it as it is.
+        """
+        if not self._sums:
+            self._sums = [torch.zeros_like(slow) for slow in self._slow.values()]
+        if counts:
+            torch._foreach_add_(self._sums, self._fast_as_slow())
+            self._ended += 1
+        self._return_to_slow()
+
+    @torch.no_grad()
+    def outer_update(self, outer_learning_rate: float, over_processes: bool = False) -> None:
+        """φ ← φ − η(φ − θ), then θ ← φ (Eq. 6 and line 3 of Algorithm 1).
+
+        Where trajectories were ended before, θ is the mean of their ends (Eq. 3) and not the model's present
+        parameters.
+
+        Args:
+            outer_learning_rate: η.
+            over_processes: θ is the mean over all processes' trajectories; all must call this together.
+        """
         slow = list(self._slow.values())
-        fast = [p.to(device=s.device, dtype=s.dtype) for p, s in zip(self._fast.values(), slow, strict=True)]
-        torch._foreach_lerp_(slow, fast, outer_learning_rate)
-        self._copy_to_model()
-        self.on_trajectory = False
+        ends, count = (self._sums, self._ended) if self._sums else (self._fast_as_slow(), 1)
+        if over_processes and dist.is_initialized():
+            ends, count = self._sum_over_processes(ends, count)
+        if count > 1:
+            torch._foreach_div_(ends, count)
+        torch._foreach_lerp_(slow, ends, outer_learning_rate)
+        self._sums, self._ended = [], 0
+        self._return_to_slow()
+
+    def forget_trajectories(self) -> None:
+        """θ ← φ without an outer update, where there are inner steps since the last one."""
+        self._sums, self._ended = [], 0
+        if self.on_trajectory:
+            self._return_to_slow()
 
     @contextmanager
     def in_model(self) -> Iterator[None]:
@@ -79,6 +118,28 @@ class SlowWeights:
                 self._slow[name].copy_(tensors.get(f"slow.{name}", parameter))
                 if on_trajectory:
                     parameter.copy_(tensors[f"fast.{name}"])
+
+    def _return_to_slow(self) -> None:
+        """θ ← φ."""
+        self._copy_to_model()
+        self.on_trajectory = False
+
+    def _fast_as_slow(self) -> list[torch.Tensor]:
+        slow = self._slow.values()
+        return [p.detach().to(device=s.device, dtype=s.dtype) for p, s in zip(self._fast.values(), slow, strict=True)]
+
+    def _sum_over_processes(self, ends: list[torch.Tensor], count: int) -> tuple[list[torch.Tensor], int]:
+        """The sum of all processes' trajectories' ends, and how many there are."""
+        parameters = list(self._fast.values())
+        counts = torch.tensor(count, device=parameters[0].device)
+        dist.all_reduce(counts)
+        summed = []
+        for end, parameter in zip(ends, parameters, strict=True):
+            # On the parameters' device, since that is where the processes can reach each other.
+            total = end.to(parameter.device, copy=True)
+            dist.all_reduce(total)
+            summed.append(total.to(end.device))
+        return summed, int(counts)
 
     @torch.no_grad()
     def _copy_to_model(self) -> None:

@@ -1,8 +1,8 @@
 """The trainer of every method: several tasks, drawn one after another, under the stock training loop."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,12 +14,13 @@ from transformers.trainer_utils import TrainOutput, seed_worker
 
 from .checkpoints import ResumableMixin
 from .errors import InputError
+from .method_settings import METHOD_SETTINGS, WHERE_SETTINGS
 from .plan import TrainingPlan
 from .progress import TaskProgressCallback
-from .sampling import TaskBatchSampler, task_probabilities
+from .sampling import EveryTaskSampler, TaskBatchSampler, task_probabilities
 from .scores import average_over_tasks
 from .task_datasets import OneTaskCollator, TaskDatasets, example_lengths
-from .training_args import METHOD_SETTINGS, MultiTaskTrainingArguments
+from .training_args import MultiTaskTrainingArguments
 
 
 class MultiTaskMixin(ResumableMixin):
@@ -42,7 +43,7 @@ class MultiTaskMixin(ResumableMixin):
 
     method: ClassVar[str]
     """The name typed on the command line."""
-    title: ClassVar[str]
+    title: str
     """The name in the model card."""
     default_tasks_per_step: ClassVar[int] = 8
     """M where the user gives none: eight draws, as for the paper's baselines."""
@@ -63,7 +64,8 @@ class MultiTaskMixin(ResumableMixin):
             args = MultiTaskTrainingArguments(method=self.method, output_dir="tmp_trainer")
         self.check_arguments(args)
         self.tasks = TaskDatasets(train_dataset) if train_dataset is not None else None
-        self.tasks_per_step = args.tasks_per_step or self.default_tasks_per_step
+        every_task = len(self.tasks.sizes) if self.tasks is not None and args.all_tasks_each_step else None
+        self.tasks_per_step = every_task or args.tasks_per_step or self.default_tasks_per_step
         super().__init__(model, args, data_collator, train_dataset=self.tasks, eval_dataset=eval_dataset, **kwargs)
         self._refuse_unsupported_backends()
         if self.pop_callback(ProgressCallback):
@@ -73,7 +75,7 @@ class MultiTaskMixin(ResumableMixin):
         self.model_accepts_loss_kwargs = False
         self._micro_batches_per_draw = args.gradient_accumulation_steps
         self._draws_in_step = self.tasks_per_step
-        self._window: Iterator[tuple[str, float]] = iter(())
+        self._window: Iterator[tuple[int, str, float]] = iter(())
         self._loss_weight: float | None = None
         self._sampler: TaskBatchSampler | None = None
         self._task_losses: dict[str, list[float]] = {}
@@ -88,7 +90,7 @@ class MultiTaskMixin(ResumableMixin):
             )
         if not args.is_given("method"):
             args.method = cls.method
-        if args.method != cls.method:
+        if args.method.partition(":")[0] != cls.method:
             raise InputError(
                 f"{cls.__name__} trains with method {cls.method!r}, but args.method is {args.method!r}; write "
                 f"MultiTaskTrainingArguments(method={cls.method!r}, ...)."
@@ -99,16 +101,32 @@ class MultiTaskMixin(ResumableMixin):
                 "'checkpoint-*'"
             )
         for name, methods in METHOD_SETTINGS.items():
-            if cls.method not in methods and args.is_given(name):
+            if not cls.has_setting(name) and args.is_given(name):
                 raise InputError(
                     f"--{name} is a setting of --method {' and '.join(methods)}, and --method {cls.method} has no use "
                     f"for it; remove it or change the method."
                 )
 
+    @classmethod
+    def has_setting(cls, name: str) -> bool:
+        """Whether the field of [`MethodSettings`] is one of this method's."""
+        return cls.method in METHOD_SETTINGS[name]
+
+    @property
+    def processes_share_draws(self) -> bool:
+        """Whether all processes work on one draw; otherwise each has its own."""
+        return True
+
+    @property
+    def trainer_averages_gradients(self) -> bool:
+        """Whether the stock trainer averages the processes' gradients; otherwise the method sees to them."""
+        return self.processes_share_draws
+
     @property
     def task_probabilities(self) -> dict[str, float]:
         """p_t of each training task."""
-        return task_probabilities(self._training_tasks.sizes, self.args.task_sampling_exponent)
+        exponent = 0.0 if self.args.all_tasks_each_step else self.args.task_sampling_exponent
+        return task_probabilities(self._training_tasks.sizes, exponent)
 
     @property
     def draw_counts(self) -> dict[str, int]:
@@ -130,11 +148,20 @@ class MultiTaskMixin(ResumableMixin):
             InputError: the run cannot work as set.
         """
         return TrainingPlan(
-            method=self.method,
+            method=self.args.method,
             sizes=self._training_tasks.sizes,
             probabilities=self.task_probabilities,
             optimizer_steps=optimizer_steps,
             tasks_per_step=self.tasks_per_step,
+        )
+
+    def describe_training(self) -> str:
+        """What an optimizer step is made of, in a sentence or two for the model card."""
+        if self.args.all_tasks_each_step:
+            return f"Each optimizer step took one batch of each of the {self.tasks_per_step} tasks."
+        return (
+            f"Tasks were drawn with probability p_t ∝ N_t^q, q = {self.args.task_sampling_exponent:g}; each optimizer "
+            f"step took M = {self.tasks_per_step} of them."
         )
 
     # Training: one epoch's micro-batches, and how the stock loop walks them.
@@ -156,15 +183,7 @@ class MultiTaskMixin(ResumableMixin):
     def get_train_dataloader(self) -> DataLoader:
         """The micro-batches of one epoch; each carries its task's name under `task`."""
         args, tasks = self.args, self._training_tasks
-        by_length = args.train_sampling_strategy == "group_by_length"
-        self._sampler = TaskBatchSampler(
-            tasks.sizes,
-            self.task_probabilities,
-            batch_size=self._train_batch_size,
-            micro_batches=self._micro_batches_per_draw * args.world_size,
-            seed=self._draw_seed,
-            lengths=example_lengths(tasks.datasets, args.length_column_name) if by_length else None,
-        )
+        self._sampler = self._make_sampler(EveryTaskSampler if args.all_tasks_each_step else TaskBatchSampler)
         collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
         loader = DataLoader(
             tasks,
@@ -179,6 +198,21 @@ class MultiTaskMixin(ResumableMixin):
             worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
         )
         return self.accelerator.prepare(loader)
+
+    def _make_sampler(self, sampler_class: Callable[..., TaskBatchSampler], **settings: Any) -> TaskBatchSampler:
+        args, tasks = self.args, self._training_tasks
+        by_length = args.train_sampling_strategy == "group_by_length"
+        shared_by = args.world_size if self.processes_share_draws else 1
+        return sampler_class(
+            tasks.sizes,
+            self.task_probabilities,
+            batch_size=self._train_batch_size,
+            micro_batches=self._micro_batches_per_draw * shared_by,
+            seed=self._draw_seed,
+            lengths=example_lengths(tasks.datasets, args.length_column_name) if by_length else None,
+            parallel_draws=args.world_size // shared_by,
+            **settings,
+        )
 
     def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple:
         """As in the stock trainer; the number of steps is now known, so the plan is printed."""
@@ -204,20 +238,26 @@ class MultiTaskMixin(ResumableMixin):
         tasks = [batch.pop("task") for batch in batches]
         labels = torch.stack([_count_labels(batch).to(device) for batch in batches])
         labels = labels.view(-1, self._micro_batches_per_draw)
-        of_draw = self.accelerator.reduce(labels.sum(dim=1, keepdim=True), reduction="sum")
+        of_draw, processes = labels.sum(dim=1, keepdim=True), 1
         self._draws_in_step = len(labels)
-        # Processes average their gradients, hence the factor of their number.
-        weights = labels * self.accelerator.num_processes / (of_draw * self._draws_in_step)
-        self._window = iter(list(zip(tasks, weights.flatten().tolist(), strict=True)))
+        if self.processes_share_draws:
+            # Their gradients are averaged, hence the factor of their number.
+            of_draw, processes = self.accelerator.reduce(of_draw, reduction="sum"), self.accelerator.num_processes
+        weights = labels * processes / (of_draw * self._draws_in_step)
+        self._window = iter([(i, *one) for i, one in enumerate(zip(tasks, weights.flatten().tolist(), strict=True))])
         return batches, None
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Forward and backward pass of one micro-batch; returns its share of the step's loss."""
-        task, self._loss_weight = next(self._window)
+        number, task, share = next(self._window)
+        factor = self.loss_factor(task)
+        self._loss_weight = share * factor
+        averaging = nullcontext() if self.trainer_averages_gradients else self.accelerator.no_sync(model)
         try:
-            loss = super().training_step(model, inputs, num_items_in_batch)
+            with averaging:
+                loss = super().training_step(model, inputs, num_items_in_batch) / factor
         finally:
             self._loss_weight = None
         value = loss.item()
@@ -228,7 +268,17 @@ class MultiTaskMixin(ResumableMixin):
             )
         total, draws = self._task_losses.get(task, (0.0, 0.0))
         self._task_losses[task] = [total + value * self._draws_in_step, draws + 1 / self._micro_batches_per_draw]
+        draw, last = divmod(number + 1, self._micro_batches_per_draw)
+        if not last:
+            self.end_draw(task, is_last_of_step=draw == self._draws_in_step)
         return loss
+
+    def loss_factor(self, task: str) -> float:
+        """What the method multiplies the task's loss with before the backward pass; logged losses are without it."""
+        return 1.0
+
+    def end_draw(self, task: str, is_last_of_step: bool) -> None:
+        """Called after the backward pass of a draw's last micro-batch, before gradients are clipped."""
 
     def compute_loss(
         self,
@@ -293,25 +343,34 @@ class MultiTaskMixin(ResumableMixin):
             )
         return super()._determine_best_metric(metrics, trial)
 
+    def settings(self) -> dict[str, Any]:
+        """The method's own settings that its results depend on, as they are in use."""
+        names = (name for name in METHOD_SETTINGS if self.has_setting(name) and name not in WHERE_SETTINGS)
+        return {name: getattr(self.args, name) for name in names}
+
     # What a checkpoint must agree in with the run that continues it.
 
     def run_identity(self) -> dict[str, Any]:
         """Method, tasks and everything that draws or trajectories depend on."""
         args = self.args
-        settings = [name for name, methods in METHOD_SETTINGS.items() if self.method in methods]
         return {
-            "method": self.method,
+            "method": self.args.method,
             "tasks": dict(self._training_tasks.sizes),
             "tasks_per_step": self.tasks_per_step,
+            "all_tasks_each_step": args.all_tasks_each_step,
             "examples_per_draw": self._train_batch_size * self._micro_batches_per_draw * args.world_size,
             "task_sampling_exponent": args.task_sampling_exponent,
             "seed": self._draw_seed,
-            **{name: getattr(args, name) for name in settings if name != "slow_weights_device"},
+            **self.settings(),
         }
 
     @property
     def _draw_seed(self) -> int:
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def _trainable(self) -> dict[str, nn.Parameter]:
+        assert self.model is not None
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def _refuse_unsupported_backends(self) -> None:
         for found, name, mend in (

@@ -9,52 +9,43 @@ import torch
 from transformers import TrainingArguments
 
 from .errors import InputError
-
-METHOD_SETTINGS = {
-    "inner_steps": ("seq_reptile",),
-    "outer_learning_rate": ("seq_reptile",),
-    "inner_optimizer_state": ("seq_reptile",),
-    "slow_weights_device": ("seq_reptile",),
-}
-"""The settings that only some methods have; given to another method, they are refused rather than ignored."""
+from .method_settings import MethodSettings
 
 PRIVATE_ARGUMENTS = {"output_dir", "hub_token", "hub_model_id", "resume_from_checkpoint", "run_name", "logging_dir"}
 TRAINING_ARGUMENTS_FILE = "training_args.json"
 
 
 @dataclass
-class MultiTaskTrainingArguments(TrainingArguments):
+class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
     """Arguments of every method in this package.
 
     They are those of `transformers.TrainingArguments`, with the paper's batch size (16) and inner learning rate
-    (3e-5) as defaults and batches grouped by length within a task, plus the fields below. Bad values raise
-    [`InputError`].
+    (3e-5) as defaults and batches grouped by length within a task, plus the fields below and those of
+    [`MethodSettings`]. Bad values raise [`InputError`].
     """
 
-    method: str = field(default="seq_reptile", metadata={"help": "How the tasks are trained together."})
+    method: str = field(
+        default="seq_reptile",
+        metadata={
+            "help": "How the tasks are trained together: seq_reptile, reptile, mtl, stl, pcgrad, gradvac, gradnorm, "
+            "recadam, swep, or torchjd:NAME for one of TorchJD's weightings, such as torchjd:UPGrad."
+        },
+    )
     tasks_per_step: int | None = field(
         default=None,
-        metadata={"help": "M: tasks drawn for one optimizer step. Default: 1 for seq_reptile and stl, 8 for mtl."},
+        metadata={
+            "help": "M: tasks drawn for one optimizer step. Default: 1 for seq_reptile, reptile and stl, else 8."
+        },
     )
     task_sampling_exponent: float = field(
         default=0.2, metadata={"help": "q: a task of N_t examples is drawn with probability p_t ∝ N_t^q."}
     )
-    inner_steps: int = field(
-        default=1000, metadata={"help": "seq_reptile, K: inner steps of one trajectory, between two outer updates."}
-    )
-    outer_learning_rate: float = field(
-        default=0.1, metadata={"help": "seq_reptile, η: the outer update is φ ← φ − η(φ − θ_K)."}
-    )
-    inner_optimizer_state: str = field(
-        default="keep",
+    all_tasks_each_step: bool = field(
+        default=False,
         metadata={
-            "help": "seq_reptile: whether the optimizer's moments survive an outer update. The paper does not say.",
-            "choices": ["keep", "reset"],
+            "help": "Take every task once in each optimizer step, as the paper does with its four clusters, in place "
+            "of drawing M of them; q has no effect."
         },
-    )
-    slow_weights_device: str | None = field(
-        default=None,
-        metadata={"help": "seq_reptile: where φ is kept while θ is trained. Default: beside θ; `cpu` saves memory."},
     )
     learning_rate: float = field(default=3e-5, metadata={"help": "α: the learning rate of (inner) steps."})
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Examples of one micro-batch per device."})
@@ -67,30 +58,27 @@ class MultiTaskTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        MethodSettings.__post_init__(self)
         if self.per_device_train_batch_size < 1:
             raise InputError(
                 f"--per_device_train_batch_size is {self.per_device_train_batch_size}; it must be at least 1."
             )
         if self.tasks_per_step is not None and self.tasks_per_step < 1:
             raise InputError(f"--tasks_per_step (M) is {self.tasks_per_step}; it must be at least 1.")
-        if self.inner_steps < 1:
-            raise InputError(f"--inner_steps (K) is {self.inner_steps}; it must be at least 1.")
-        if not 0 < self.outer_learning_rate <= 1:
-            raise InputError(f"--outer_learning_rate (η) is {self.outer_learning_rate}; it must be in (0, 1].")
         if not 0 <= self.task_sampling_exponent <= 1:
             raise InputError(
                 f"--task_sampling_exponent (q) is {self.task_sampling_exponent}; it must be in [0, 1]: "
                 f"0 draws every task equally often, 1 in proportion to its size."
             )
-        if self.inner_optimizer_state not in ("keep", "reset"):
-            raise InputError(f"--inner_optimizer_state is {self.inner_optimizer_state!r}; choose keep or reset.")
         if self.train_sampling_strategy not in ("group_by_length", "random"):
             raise InputError(
                 f"--train_sampling_strategy {self.train_sampling_strategy} is not supported: examples are drawn "
                 f"task by task; choose group_by_length or random."
             )
+        if self.all_tasks_each_step and self.tasks_per_step is not None:
+            raise InputError("--all_tasks_each_step makes M the number of tasks; remove --tasks_per_step.")
         given = {f.name for f in fields(self) if f.init and getattr(self, f.name) != _default(f)}
-        super().__post_init__()
+        TrainingArguments.__post_init__(self)
         # Pinned memory serves copies to an accelerator; without one, torch warns at every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         self._not_given = {name: value for name, value in self.to_dict().items() if name not in given}

@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import gc
 import os
 
 from hypothesis import settings
@@ -11,3 +12,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # A time is never a test: how long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """Set aside what is there by now: accelerate collects garbage in every training, and would go through it."""
+    gc.collect()
+    gc.freeze()

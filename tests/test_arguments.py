@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from transformers import TrainingArguments
 
-from hf_seqreptile import InputError, MultiTaskTrainingArguments
+from hf_seqreptile import METHODS, InputError, MultiTaskTrainingArguments
 from hf_seqreptile.arguments import parse_arguments
 from hf_seqreptile.heads.token_classification import TokenClassificationArguments
+from hf_seqreptile.method_settings import METHOD_SETTINGS
 from hf_seqreptile.model_loading import ModelArguments
 from tests.scripts import write
 
@@ -27,9 +28,13 @@ HUGGING_FACES = {
 """The arguments of `run_ner.py` in transformers' examples, but for those of `TrainingArguments`."""
 
 OURS = {
-    "method": "seq_reptile", "languages": None, "eval_languages": None, "inner_steps": 1000,
-    "outer_learning_rate": 0.1, "task_sampling_exponent": 0.2, "tasks_per_step": None, "inner_optimizer_state": "keep",
-    "slow_weights_device": None, "task_column": None, "trim_vocabulary": False,
+    "method": "seq_reptile", "languages": None, "eval_languages": None, "tasks_per_step": None,
+    "all_tasks_each_step": False, "task_sampling_exponent": 0.2, "inner_steps": None, "outer_learning_rate": None,
+    "inner_optimizer_state": "keep", "slow_weights_device": None, "parallel_trajectories": False,
+    "task_gradients_device": None,
+    "task_gradients_dtype": "float32", "gradvac_beta": 0.01, "gradvac_granularity": "layer", "gradnorm_exponent": 1.5,
+    "gradnorm_learning_rate": 0.025, "recadam_k": 0.5, "recadam_t0": 250, "recadam_gamma": 5000, "swep_p": 0.1,
+    "swep_beta": 1.0, "swep_learning_rate": 3e-5, "task_column": None, "trim_vocabulary": False,
     # The paper's settings, and an order of examples that changes no draw of tasks.
     "learning_rate": 3e-5, "per_device_train_batch_size": 16, "train_sampling_strategy": "group_by_length",
 }  # fmt: skip
@@ -136,10 +141,23 @@ def test_arguments_are_refused(tmp_path: Path, arguments: list[str], message: st
         parsed("--output_dir", str(tmp_path), *arguments)
 
 
-def test_help_names_methods_and_an_example(capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        parse_arguments(CLASSES, ["--help"], "An example")
-    assert exit_.value.code == 0
-    text = capsys.readouterr().out
-    assert "{seq_reptile,mtl,stl}" in text and text.strip().endswith("An example")
+def test_the_help_names_all_arguments_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_text(capsys, "An example")
+    assert text.strip().endswith("An example")
     assert all(f"--{name}" in text for name in HUGGING_FACES | OURS)
+
+
+def test_the_help_shows_each_methods_settings_under_its_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_text(capsys)
+    for name, methods in METHOD_SETTINGS.items():
+        section = text.split(f"settings of --method {', '.join(methods)}:")[1].split("\n\n")[0]
+        assert f"--{name} " in section
+    of_method = text.split("--method METHOD  ")[1].split("--tasks_per_step")[0]
+    assert all(method in of_method for method in METHODS)
+
+
+def help_text(capsys: pytest.CaptureFixture[str], epilog: str = "") -> str:
+    with pytest.raises(SystemExit) as exit_:
+        parse_arguments(CLASSES, ["--help"], epilog)
+    assert exit_.value.code == 0
+    return capsys.readouterr().out

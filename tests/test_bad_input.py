@@ -66,9 +66,9 @@ def test_the_process_says_it_on_stderr_and_exits_with_2(place: Workplace) -> Non
         (["--max_steps", "-1", "--inner_steps", "999"], "but only 36 inner steps are planned"),
         (
             ["--method", "mtl"],
-            "--inner_steps is a setting of --method seq_reptile, and --method mtl has no use for it",
+            "--inner_steps is a setting of --method seq_reptile and reptile, and --method mtl has no use for it",
         ),
-        (["--method", "reptilian"], "argument --method: invalid choice: 'reptilian' (choose from 'seq_reptile', "),
+        (["--method", "reptilian"], "--method reptilian is unknown. Did you mean reptile? Choose one of"),
         (["--do_train", "false"], "Nothing to do: add --do_train, --do_eval or --do_predict."),
         (["--languages", "de", "xx"], "--languages: unknown language 'xx'. Known: de, en, nl, sw."),
         (["--languages", "nl"], "Task 'nl' has no train data. Add `nl=path` to --train_file"),
@@ -186,7 +186,7 @@ def finished(place: Workplace) -> list[str]:
         (["--inner_steps", "5"], "inner_steps: 6 in the checkpoint, 5 now"),
         (["--languages", "de", "en"], "'sw': 7} in the checkpoint, {'de': 24, 'en': 16} now"),
         (["--max_train_samples", "de=20"], "'de': 24, 'en': 16, 'sw': 7} in the checkpoint, {'de': 20"),
-        (["--method", "mtl", "--inner_steps", "1000", "--outer_learning_rate", "0.1"], "method: 'seq_reptile' in the"),
+        (["--method", "reptile"], "method: 'seq_reptile' in the checkpoint, 'reptile' now"),
     ],
     ids=str,
 )  # fmt: skip

@@ -9,15 +9,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from hf_seqreptile.sampling import TaskBatchSampler, TaskStream, task_probabilities
+from hf_seqreptile.sampling import (
+    EveryTaskSampler,
+    TaskBatchSampler,
+    TaskStream,
+    TrajectorySampler,
+    task_probabilities,
+)
 
 sizes = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(1, 60), min_size=1, max_size=5)
 
 
-def sampler(sizes, batch_size=4, micro_batches=1, exponent=0.2, seed=0, lengths=None):
-    return TaskBatchSampler(
-        sizes, task_probabilities(sizes, exponent), batch_size, micro_batches, seed=seed, lengths=lengths
+def sampler(
+    sizes, batch_size=4, micro_batches=1, exponent=0.2, seed=0, lengths=None, of_class=TaskBatchSampler, **others
+):
+    return of_class(
+        sizes, task_probabilities(sizes, exponent), batch_size, micro_batches, seed=seed, lengths=lengths, **others
     )
+
+
+def draws_by_process(batches, epochs=1):
+    """For each process the draws that it works on, a list of (task, row) each: `accelerate` deals batches in turn."""
+    processes = [[] for _ in range(batches.parallel_draws)]
+    for epoch in range(epochs):
+        batches.set_epoch(epoch)
+        emitted = list(batches)
+        assert len(emitted) == len(batches)
+        for w, draws in enumerate(processes):
+            own = emitted[w :: batches.parallel_draws]
+            assert len(own) % batches.micro_batches == 0
+            for start in range(0, len(own), batches.micro_batches):
+                draws.append([example for batch in own[start : start + batches.micro_batches] for example in batch])
+    return processes
+
+
+def in_turn(processes):
+    """The draws of all processes in one sequence, as they were dealt."""
+    return [draw for step in zip(*processes, strict=True) for draw in step]
+
+
+def task_of(draw):
+    """The one task that all examples of a draw come from."""
+    (task,) = {task for task, _ in draw}
+    return task
 
 
 @given(sizes, st.floats(0, 1))
@@ -115,3 +149,130 @@ def test_draws_after_steps_allow_for_a_short_last_step(tasks_per_step):
     assert batches.draws_after(2 * steps_per_epoch, tasks_per_step) == 2 * batches.draws_per_epoch
     drawn = Counter(batch[0][0] for batch in batches)
     assert batches.draw_counts(batches.draws_per_epoch) == {"de": drawn["de"], "sw": drawn["sw"]}
+
+
+# Draws that several processes work on at the same time.
+
+
+@given(sizes, st.integers(1, 4), st.integers(1, 3), st.integers(0, 2))
+def test_each_process_has_draws_of_its_own(sizes, processes, micro_batches, epoch):
+    """They are the draws of one process dealt in turn, until the epoch, a multiple of W draws, ends."""
+    parallel = sampler(sizes, 2, micro_batches, parallel_draws=processes)
+    one = sampler(sizes, 2, micro_batches)
+    draws = in_turn(draws_by_process(parallel))
+    assert len(draws) == parallel.draws_per_epoch == -(-one.draws_per_epoch // processes) * processes
+    assert draws[: one.draws_per_epoch] == in_turn(draws_by_process(one))
+    assert all(len(draw) == 2 * micro_batches and task_of(draw) in sizes for draw in draws)
+
+
+@given(sizes, st.integers(1, 4), st.integers(1, 4))
+def test_a_task_is_reshuffled_only_when_all_processes_together_have_exhausted_it(sizes, processes, epochs):
+    rows = {task: [] for task in sizes}
+    for draw in in_turn(draws_by_process(sampler(sizes, 3, parallel_draws=processes), epochs)):
+        rows[task_of(draw)] += [row for _, row in draw]
+    for task, size in sizes.items():
+        for start in range(0, len(rows[task]) - size + 1, size):
+            assert sorted(rows[task][start : start + size]) == list(range(size))
+
+
+def test_drawn_frequencies_of_every_process_follow_the_probabilities():
+    """Law 7, and the processes' draws are independent: chi-square tests at the 0.1 % level."""
+    tasks = {"de": 20_000, "sw": 100, "yo": 40}
+    batches = sampler(tasks, 1, parallel_draws=2)
+    drawn = np.array([batches.tasks[i] for i in batches.drawn_tasks(0)]).reshape(-1, 2)
+    p = task_probabilities(tasks, 0.2)
+    for own in drawn.T:
+        counts = Counter(own.tolist())
+        assert chisquare([counts[t] for t in tasks], [len(own) * p[t] for t in tasks]).pvalue > 1e-3
+    pairs = Counter(map(tuple, drawn.tolist()))
+    observed = [pairs[one, other] for one in tasks for other in tasks]
+    assert chisquare(observed, [len(drawn) * p[one] * p[other] for one in tasks for other in tasks]).pvalue > 1e-3
+
+
+@given(sizes, st.integers(1, 3), st.integers(1, 3), st.integers(0, 40))
+def test_parallel_draws_are_counted(sizes, processes, tasks_per_step, steps):
+    """The draws of the first steps, on all processes; the last step of an epoch may take fewer than M."""
+    batches = sampler(sizes, parallel_draws=processes)
+    of_epoch = batches.draws_per_epoch
+    step_sizes = [
+        min(tasks_per_step * processes, of_epoch - s) for s in range(0, of_epoch, tasks_per_step * processes)
+    ]
+    expected = sum((step_sizes * (steps + 1))[:steps])
+    assert batches.draws_after(steps, tasks_per_step) == expected
+    epochs = -(-expected // of_epoch)
+    drawn = Counter(task_of(draw) for draw in in_turn(draws_by_process(batches, epochs))[:expected]) if epochs else {}
+    assert batches.draw_counts(expected) == {task: drawn.get(task, 0) for task in sizes}
+
+
+@given(sizes, st.integers(1, 3), st.integers(1, 3))
+def test_every_step_of_every_process_takes_every_task_once(sizes, processes, micro_batches):
+    batches = sampler(sizes, 2, micro_batches, of_class=EveryTaskSampler, parallel_draws=processes)
+    for draws in draws_by_process(batches, epochs=2):
+        tasks = [task_of(draw) for draw in draws]
+        assert tasks == list(sizes) * (len(draws) // len(sizes))
+    # As many whole steps as take all examples, and no more.
+    whole_step = 2 * micro_batches * processes * len(sizes)
+    assert batches.draws_per_epoch == -(-sum(sizes.values()) // whole_step) * len(sizes) * processes
+
+
+# Reptile's trajectories.
+
+
+@given(sizes, st.integers(1, 5), st.integers(1, 4), st.integers(1, 2))
+def test_each_process_follows_a_task_for_k_steps(sizes, processes, inner_steps, micro_batches):
+    """In rounds: the first W tasks, the next W, and, where fewer are left, the same ones more than once."""
+    batches = sampler(
+        sizes, 3, micro_batches, of_class=TrajectorySampler, parallel_draws=processes, inner_steps=inner_steps
+    )
+    tasks = list(sizes)
+    for w, draws in enumerate(draws_by_process(batches, epochs=3)):
+        for step, draw in enumerate(draws):
+            round_of_run = step // inner_steps
+            in_round = tasks[round_of_run % batches.rounds * processes :][:processes]
+            assert task_of(draw) == in_round[w % len(in_round)]
+            assert batches.working_processes(step) == len(in_round)
+
+
+@given(sizes, st.integers(1, 5), st.integers(1, 4))
+def test_trajectories_see_the_same_examples_on_any_number_of_processes(sizes, processes, inner_steps):
+    """Each task's next examples in each outer update, without what is repeated."""
+
+    def outer_updates(number):
+        batches = sampler(sizes, 3, of_class=TrajectorySampler, parallel_draws=number, inner_steps=inner_steps)
+        by_process = draws_by_process(batches, epochs=3)
+        of_update = batches.rounds * inner_steps
+        for start in range(0, len(by_process[0]) - of_update + 1, of_update):
+            draws = {task: [] for task in sizes}
+            for step in range(start, start + of_update):
+                for own in by_process[: batches.working_processes(step)]:
+                    draws[task_of(own[step])].append(own[step])
+            yield draws
+
+    streams = {task: TaskStream(task, size, 3, seed=0) for task, size in sizes.items()}
+    for number, (one, several) in enumerate(zip(outer_updates(1), outer_updates(processes), strict=False)):
+        assert one == several
+        for task, draws in one.items():
+            own = [streams[task].draw(number * inner_steps + k) for k in range(inner_steps)]
+            assert draws == [[(task, row) for row in rows] for rows in own]
+
+
+@given(sizes, st.integers(1, 5), st.integers(1, 4), st.integers(0, 60))
+def test_repeated_draws_are_counted_once(sizes, processes, inner_steps, steps):
+    batches = sampler(sizes, of_class=TrajectorySampler, parallel_draws=processes, inner_steps=inner_steps)
+    counts = batches.draw_counts(batches.draws_after(steps, 1))
+    updates, rest = divmod(steps, batches.rounds * inner_steps)
+    for number, task in enumerate(sizes):
+        own = min(max(rest - number // processes * inner_steps, 0), inner_steps)
+        assert counts[task] == updates * inner_steps + own
+
+
+@given(sizes, st.integers(1, 5))
+def test_an_epoch_of_trajectories_is_the_data_over_the_draws_that_count(sizes, processes):
+    """So that a number of epochs means as many outer updates on any number of processes, but for rounding up."""
+    one, several = (
+        sampler(sizes, of_class=TrajectorySampler, parallel_draws=n, inner_steps=1) for n in (1, processes)
+    )
+    steps_of_one = -(-sum(sizes.values()) // 4)
+    assert one.draws_per_epoch == steps_of_one
+    steps = several.draws_per_epoch / processes
+    assert steps_of_one / len(sizes) <= steps / several.rounds < steps_of_one / len(sizes) + 1 / several.rounds

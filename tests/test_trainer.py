@@ -191,12 +191,14 @@ def test_unusable_tasks_are_named(tmp_path, train, message):
         ({"inner_steps": 0}, r"inner_steps \(K\) is 0"),
         ({"outer_learning_rate": 0.0}, r"outer_learning_rate \(η\) is 0"),
         ({"outer_learning_rate": 1.5}, r"outer_learning_rate \(η\) is 1.5"),
+        ({"slow_weights_device": "gpu5"}, "slow_weights_device gpu5 is no device"),
+        ({"method": "mtl", "all_tasks_each_step": True, "tasks_per_step": 2}, "remove --tasks_per_step"),
         ({"task_sampling_exponent": -0.1}, r"task_sampling_exponent \(q\) is -0.1"),
         ({"task_sampling_exponent": 1.1}, r"task_sampling_exponent \(q\) is 1.1"),
         ({"tasks_per_step": 0}, r"tasks_per_step \(M\) is 0"),
         ({"train_sampling_strategy": "sequential"}, "sequential is not supported"),
         ({"inner_optimizer_state": "forget"}, "choose keep or reset"),
-        ({"method": "mtl", "inner_steps": 5}, "inner_steps is a setting of --method seq_reptile"),
+        ({"method": "mtl", "inner_steps": 5}, "inner_steps is a setting of --method seq_reptile and reptile"),
         ({"max_steps": 3}, r"--inner_steps \(K\) is 4, but only 3 inner steps are planned"),
     ],
 )
@@ -209,7 +211,7 @@ def test_arguments_of_another_kind_or_method_are_refused(tmp_path):
     with pytest.raises(InputError, match="MultiTaskTrainingArguments"):
         MultiTaskTrainer(tiny.model(), TrainingArguments(output_dir=str(tmp_path)), train_dataset=tiny.tasks())
     seq_reptile = MultiTaskTrainingArguments(output_dir=str(tmp_path), inner_steps=3)
-    with pytest.raises(InputError, match="inner_steps is a setting of --method seq_reptile"):
+    with pytest.raises(InputError, match="inner_steps is a setting of --method seq_reptile and reptile"):
         MultiTaskTrainer(tiny.model(), seq_reptile, train_dataset=tiny.tasks())
     mtl = MultiTaskTrainingArguments(output_dir=str(tmp_path), method="mtl")
     with pytest.raises(InputError, match="method='seq_reptile'"):
@@ -224,4 +226,4 @@ def test_a_method_left_open_is_the_trainers(tmp_path):
 def test_stl_takes_one_task(tmp_path):
     tiny.trainer(tmp_path, {"sw": tiny.task(9, 3)}, method="stl").train()
     with pytest.raises(InputError, match="one task; got 3"):
-        tiny.trainer(tmp_path, method="stl")
+        tiny.trainer(tmp_path, tiny.tasks(), method="stl")

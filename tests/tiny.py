@@ -17,10 +17,14 @@ from transformers import (
 )
 
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
+from hf_seqreptile.methods import method_class
 from hf_seqreptile.trainer import MultiTaskMixin
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(60))]
+
+EVERY_METHOD = [method if method != "torchjd" else "torchjd:MGDA" for method in METHODS]
+"""What can be typed after `--method`, with one of TorchJD's weightings."""
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -64,8 +68,11 @@ def arguments(folder: Path, **changes: Any) -> MultiTaskTrainingArguments:
         "inner_steps": 4, "outer_learning_rate": 0.5, "save_strategy": "no", "logging_steps": 3, "report_to": "none",
         "disable_tqdm": True, "use_cpu": True,
     }  # fmt: skip
-    if changes.get("method", "seq_reptile") != "seq_reptile":
+    if changes.get("method", "seq_reptile") not in ("seq_reptile", "reptile"):
         del settings["inner_steps"], settings["outer_learning_rate"]
+    if changes.get("method") == "recadam":
+        # The defaults are for small learning rates and thousands of steps.
+        settings |= {"recadam_gamma": 50.0, "recadam_t0": 6.0}
     return MultiTaskTrainingArguments(**(settings | changes))
 
 
@@ -80,10 +87,12 @@ def trainer(
 ) -> MultiTaskMixin:
     """A trainer of the tiny model on the tiny tasks; `changes` go to the arguments, `init` to the trainer."""
     args = arguments(folder, **changes)
-    return (trainer_class or METHODS[args.method])(
+    if train is None:
+        train = tasks() if args.method != "stl" else {"de": task(60, 1)}
+    return (trainer_class or method_class(args.method))(
         model=model(dropout=dropout) if of_model is None else of_model,
         args=args,
-        train_dataset=tasks() if train is None else train,
+        train_dataset=train,
         data_collator=DataCollatorForTokenClassification(tokenizer()),
         processing_class=tokenizer(),
         **(init or {}),

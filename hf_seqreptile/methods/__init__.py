@@ -1,13 +1,33 @@
 """One file a method. A new one is a file here and a line in `METHODS`."""
 
+from difflib import get_close_matches
+
+from ..errors import InputError
 from ..trainer import MultiTaskMixin
 from .mtl import MTLTrainer
+from .reptile import ReptileTrainer
 from .seq_reptile import SeqReptileTrainer
 from .stl import STLTrainer
 
 METHODS: dict[str, type[MultiTaskMixin]] = {
     "seq_reptile": SeqReptileTrainer,
+    "reptile": ReptileTrainer,
     "mtl": MTLTrainer,
     "stl": STLTrainer,
 }
-"""The trainer of each method, by the name typed after `--method`."""
+"""The trainer of each method, by the name typed after `--method`; `torchjd` is typed with a weighting's name."""
+
+
+def method_class(method: str) -> type[MultiTaskMixin]:
+    """The trainer of the method typed as `method`; `torchjd:UPGrad` names one of TorchJD's weightings.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    name, colon, _ = method.partition(":")
+    if name not in METHODS or bool(colon) != (name == "torchjd"):
+        known = ", ".join("torchjd:NAME" if other == "torchjd" else other for other in METHODS)
+        nearest = get_close_matches(name, METHODS, n=1)
+        hint = f" Did you mean {nearest[0]}?" if nearest and nearest[0] != name else ""
+        raise InputError(f"--method {method} is unknown.{hint} Choose one of {known}.")
+    return METHODS[name]

@@ -1,0 +1,143 @@
+"""Reptile: a trajectory for each task from the same φ, then one outer update (Eq. 3 of the paper)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.utils.data import DataLoader
+from transformers import TrainingArguments
+
+from ..errors import InputError
+from ..outer_loop import OuterLoopMixin
+from ..plan import TrainingPlan, reptile_notes
+from ..sampling import TaskBatchSampler, TrajectorySampler
+from ..training_args import MultiTaskTrainingArguments
+
+
+class ReptileMixin(OuterLoopMixin):
+    """For each task t from φ: θ ← θ − α ∇L(θ; B_t), K times, ends in θ_t. Then φ ← φ − η (1/T) Σ_t (φ − θ_t).
+
+    Every task has K steps in every outer update, so nothing is drawn. Each trajectory starts with a fresh optimizer
+    and all of an outer update's with one learning rate; so the result does not depend on how many processes share
+    them. The paper gives neither K nor η; 20 and 1 are ours.
+    """
+
+    method = "reptile"
+    title = "Reptile"
+    default_inner_steps = 20
+    default_outer_learning_rate = 1.0
+    kept_weights = ("φ", "the sum of the trajectories' ends")
+
+    @classmethod
+    def check_arguments(cls, args: TrainingArguments) -> None:
+        """As in the parent; refuses what concerns the drawing of tasks, since there is none."""
+        super().check_arguments(args)
+        assert isinstance(args, MultiTaskTrainingArguments)
+        for name in ("tasks_per_step", "all_tasks_each_step", "task_sampling_exponent"):
+            if args.is_given(name):
+                raise InputError(
+                    f"--{name} has no effect with --method {cls.method}, which takes K inner steps on every task for "
+                    f"each outer update; remove it."
+                )
+        if args.ignore_data_skip:
+            raise InputError(
+                f"--ignore_data_skip is not supported with --method {cls.method}, since a resumed run must go on with "
+                f"the task that was due; remove it. Skipping reads no data."
+            )
+
+    @property
+    def processes_share_draws(self) -> bool:
+        """As in the parent: each process follows its own task's trajectory."""
+        return False
+
+    @property
+    def task_probabilities(self) -> dict[str, float]:
+        """The share of each task in all draws, 1/T."""
+        tasks = self._training_tasks.sizes
+        return dict.fromkeys(tasks, 1 / len(tasks))
+
+    @property
+    def steps_per_outer_update(self) -> int:
+        """As in the parent: ⌈T/W⌉ rounds of K steps on W processes."""
+        return -(-len(self._training_tasks.sizes) // self.args.world_size) * self.inner_steps
+
+    @property
+    def trajectories_at_a_time(self) -> float:
+        """As in the parent; T/⌈T/W⌉, since where fewer than W tasks are left some processes have none."""
+        return len(self._training_tasks.sizes) * self.inner_steps / self.steps_per_outer_update
+
+    @property
+    def is_end_of_trajectory(self) -> bool:
+        """As in the parent; told from the step of the run, as the sampler tells where the next task's draws begin."""
+        return self.state.global_step % self.inner_steps == 0
+
+    def end_trajectory(self, is_last: bool) -> None:
+        """As in the parent: the next round of tasks, or after the last one the outer update."""
+        assert self.slow_weights is not None and self.optimizer is not None
+        step = self.state.global_step
+        if self._inner_step:
+            working = self._trajectories.working_processes(step - 1)
+            self.slow_weights.end_trajectory(counts=self.args.process_index < working)
+            self.optimizer.state.clear()
+            self._inner_step = 0
+        if step % self.steps_per_outer_update == 0 or is_last:
+            self.outer_update()
+
+    def plan(self, optimizer_steps: int) -> TrainingPlan:
+        """As in the parent, with the trajectories of an outer update."""
+        plan = super().plan(optimizer_steps)
+        tasks = len(self._training_tasks.sizes)
+        plan.notes[:0] = reptile_notes(
+            optimizer_steps, self.inner_steps, self.outer_learning_rate, tasks, self.args.world_size
+        )
+        return plan
+
+    def describe_training(self) -> str:
+        """As in the parent."""
+        return (
+            f"Training repeated a trajectory of K = {self.inner_steps:,} inner steps on each task, all from the same "
+            f"φ, and an outer update φ ← φ − η mean_t(φ − θ_t), η = {self.outer_learning_rate:g}, where θ_t is where "
+            f"task t's trajectory ended. The weights are the slow weights φ."
+        )
+
+    @property
+    def _trajectories(self) -> TrajectorySampler:
+        assert isinstance(self._sampler, TrajectorySampler)
+        return self._sampler
+
+    def _make_sampler(self, sampler_class: Any, **settings: Any) -> TaskBatchSampler:
+        return super()._make_sampler(TrajectorySampler, inner_steps=self.inner_steps, **settings)
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> tuple[nn.Module, DataLoader]:
+        prepared = super()._prepare_for_training(*args, **kwargs)
+        assert self.optimizer is not None
+        # A run before, if it was interrupted, left the optimizer in the middle of a trajectory.
+        self.optimizer.state.clear()
+        return prepared
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        """As in the stock trainer, but for the steps of an outer update the learning rate is that of their middle.
+
+        At their start it would be zero for a whole outer update of a run with warm-up. A scheduler that was given to
+        the trainer is used as it is.
+        """
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self._created_lr_scheduler and isinstance(scheduler, LambdaLR):
+            held = partial(_held, steps=self.steps_per_outer_update, end=num_training_steps)
+            # A new one, so that the first outer update has its learning rate too.
+            scheduler = LambdaLR(scheduler.optimizer, [partial(held, schedule) for schedule in scheduler.lr_lambdas])
+            self.lr_scheduler = scheduler
+        return scheduler
+
+
+class ReptileTrainer(ReptileMixin):
+    """Reptile over `transformers.Trainer`. See [`ReptileMixin`] and, for the arguments, its parent."""
+
+
+def _held(schedule: Callable[[int], float], step: int, steps: int, end: int) -> float:
+    """The schedule in the middle of the `steps` that `step` is one of, or of those before `end`."""
+    start = step // steps * steps
+    return schedule((start + min(start + steps, end)) // 2)
