@@ -2,10 +2,14 @@
 
 from .errors import InputError
 from .methods import METHODS
+from .methods.gradvac import GradVacTrainer
 from .methods.mtl import MTLTrainer
+from .methods.pcgrad import PCGradTrainer
 from .methods.reptile import ReptileTrainer
 from .methods.seq_reptile import SeqReptileTrainer
 from .methods.stl import STLTrainer
+from .methods.torchjd import TorchJDTrainer
+from .task_gradients import TaskGradientTrainer
 from .trainer import MultiTaskTrainer
 from .training_args import MultiTaskTrainingArguments
 
@@ -13,12 +17,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
+    "GradVacTrainer",
     "InputError",
     "MTLTrainer",
     "MultiTaskTrainer",
     "MultiTaskTrainingArguments",
+    "PCGradTrainer",
     "ReptileTrainer",
     "STLTrainer",
     "SeqReptileTrainer",
     "TaskGradientTrainer",
+    "TorchJDTrainer",
 ]

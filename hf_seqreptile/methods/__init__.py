@@ -4,16 +4,22 @@ from difflib import get_close_matches
 
 from ..errors import InputError
 from ..trainer import MultiTaskMixin
+from .gradvac import GradVacTrainer
 from .mtl import MTLTrainer
+from .pcgrad import PCGradTrainer
 from .reptile import ReptileTrainer
 from .seq_reptile import SeqReptileTrainer
 from .stl import STLTrainer
+from .torchjd import TorchJDTrainer
 
 METHODS: dict[str, type[MultiTaskMixin]] = {
     "seq_reptile": SeqReptileTrainer,
     "reptile": ReptileTrainer,
     "mtl": MTLTrainer,
     "stl": STLTrainer,
+    "pcgrad": PCGradTrainer,
+    "gradvac": GradVacTrainer,
+    "torchjd": TorchJDTrainer,
 }
 """The trainer of each method, by the name typed after `--method`; `torchjd` is typed with a weighting's name."""
 
