@@ -2,6 +2,7 @@
 
 from .errors import InputError
 from .methods import METHODS
+from .methods.gradnorm import GradNormTrainer
 from .methods.gradvac import GradVacTrainer
 from .methods.mtl import MTLTrainer
 from .methods.pcgrad import PCGradTrainer
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
+    "GradNormTrainer",
     "GradVacTrainer",
     "InputError",
     "MTLTrainer",

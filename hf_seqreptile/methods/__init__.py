@@ -4,6 +4,7 @@ from difflib import get_close_matches
 
 from ..errors import InputError
 from ..trainer import MultiTaskMixin
+from .gradnorm import GradNormTrainer
 from .gradvac import GradVacTrainer
 from .mtl import MTLTrainer
 from .pcgrad import PCGradTrainer
@@ -19,6 +20,7 @@ METHODS: dict[str, type[MultiTaskMixin]] = {
     "stl": STLTrainer,
     "pcgrad": PCGradTrainer,
     "gradvac": GradVacTrainer,
+    "gradnorm": GradNormTrainer,
     "torchjd": TorchJDTrainer,
 }
 """The trainer of each method, by the name typed after `--method`; `torchjd` is typed with a weighting's name."""
