@@ -6,6 +6,7 @@ from .methods.gradnorm import GradNormTrainer
 from .methods.gradvac import GradVacTrainer
 from .methods.mtl import MTLTrainer
 from .methods.pcgrad import PCGradTrainer
+from .methods.recadam import RecAdamTrainer
 from .methods.reptile import ReptileTrainer
 from .methods.seq_reptile import SeqReptileTrainer
 from .methods.stl import STLTrainer
@@ -25,6 +26,7 @@ __all__ = [
     "MultiTaskTrainer",
     "MultiTaskTrainingArguments",
     "PCGradTrainer",
+    "RecAdamTrainer",
     "ReptileTrainer",
     "STLTrainer",
     "SeqReptileTrainer",

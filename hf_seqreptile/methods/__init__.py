@@ -8,6 +8,7 @@ from .gradnorm import GradNormTrainer
 from .gradvac import GradVacTrainer
 from .mtl import MTLTrainer
 from .pcgrad import PCGradTrainer
+from .recadam import RecAdamTrainer
 from .reptile import ReptileTrainer
 from .seq_reptile import SeqReptileTrainer
 from .stl import STLTrainer
@@ -21,6 +22,7 @@ METHODS: dict[str, type[MultiTaskMixin]] = {
     "pcgrad": PCGradTrainer,
     "gradvac": GradVacTrainer,
     "gradnorm": GradNormTrainer,
+    "recadam": RecAdamTrainer,
     "torchjd": TorchJDTrainer,
 }
 """The trainer of each method, by the name typed after `--method`; `torchjd` is typed with a weighting's name."""
