@@ -10,6 +10,7 @@ from .methods.recadam import RecAdamTrainer
 from .methods.reptile import ReptileTrainer
 from .methods.seq_reptile import SeqReptileTrainer
 from .methods.stl import STLTrainer
+from .methods.swep import SWEPTrainer
 from .methods.torchjd import TorchJDTrainer
 from .task_gradients import TaskGradientTrainer
 from .trainer import MultiTaskTrainer
@@ -29,6 +30,7 @@ __all__ = [
     "RecAdamTrainer",
     "ReptileTrainer",
     "STLTrainer",
+    "SWEPTrainer",
     "SeqReptileTrainer",
     "TaskGradientTrainer",
     "TorchJDTrainer",

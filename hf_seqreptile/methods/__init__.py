@@ -12,6 +12,7 @@ from .recadam import RecAdamTrainer
 from .reptile import ReptileTrainer
 from .seq_reptile import SeqReptileTrainer
 from .stl import STLTrainer
+from .swep import SWEPTrainer
 from .torchjd import TorchJDTrainer
 
 METHODS: dict[str, type[MultiTaskMixin]] = {
@@ -23,6 +24,7 @@ METHODS: dict[str, type[MultiTaskMixin]] = {
     "gradvac": GradVacTrainer,
     "gradnorm": GradNormTrainer,
     "recadam": RecAdamTrainer,
+    "swep": SWEPTrainer,
     "torchjd": TorchJDTrainer,
 }
 """The trainer of each method, by the name typed after `--method`; `torchjd` is typed with a weighting's name."""
