@@ -150,6 +150,7 @@ def test_the_help_names_all_arguments_and_an_example(capsys: pytest.CaptureFixtu
 def test_the_help_shows_each_methods_settings_under_its_heading(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_text(capsys)
     for name, methods in METHOD_SETTINGS.items():
+        assert set(methods) <= METHODS.keys()
         section = text.split(f"settings of --method {', '.join(methods)}:")[1].split("\n\n")[0]
         assert f"--{name} " in section
     of_method = text.split("--method METHOD  ")[1].split("--tasks_per_step")[0]

@@ -1,13 +1,25 @@
 """Options of the stock trainer that meet the methods: they work, or are refused by name."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
+from transformers import BertForTokenClassification
 
+from hf_seqreptile import InputError
 from tests import tiny
 
-METHODS = pytest.mark.parametrize("method", ["seq_reptile", "mtl"])
+KINDS = pytest.mark.parametrize("method", ["seq_reptile", "mtl", "pcgrad"])
+"""A method of each kind, where the others have nothing of their own."""
+METHODS = pytest.mark.parametrize("method", tiny.EVERY_METHOD)
+
+
+def saving(method: str, **changes: Any) -> dict[str, Any]:
+    """Arguments of a run that writes a checkpoint at step 12, where all methods can, and goes on for some more."""
+    return {"method": method, "save_strategy": "steps", "save_steps": 12, "max_steps": 17} | changes
 
 
 @METHODS
@@ -27,21 +39,22 @@ def test_a_model_in_bf16(tmp_path, method):
     assert tiny.largest_difference(tiny.weights(trainer.model), start) > 0
 
 
-@METHODS
+@KINDS
 def test_save_total_limit(tmp_path, method):
-    tiny.train(tiny.trainer(tmp_path, method=method, save_strategy="steps", save_steps=2, save_total_limit=2))
-    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-12"]
+    tiny.train(tiny.trainer(tmp_path, **saving(method, max_steps=36, save_total_limit=2)))
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-24", "checkpoint-36"]
 
 
-@METHODS
+@KINDS
 def test_max_steps_and_epochs(tmp_path, method):
     by_steps = tiny.train(tiny.trainer(tmp_path, method=method, max_steps=5, num_train_epochs=50))
     assert by_steps.state.global_step == 5
     by_epochs = tiny.train(tiny.trainer(tmp_path, method=method, max_steps=-1, num_train_epochs=0.5))
-    assert by_epochs.state.global_step == {"seq_reptile": 14, "mtl": 2}[method]
+    draws = math.ceil(sum(by_epochs.tasks.sizes.values()) / 4)
+    assert by_epochs.state.global_step == math.ceil(math.ceil(draws / by_epochs.tasks_per_step) / 2)
 
 
-@METHODS
+@KINDS
 def test_activation_checkpointing_changes_nothing(tmp_path, method):
     with_it, without = (
         tiny.train(tiny.trainer(tmp_path, method=method, activation_checkpointing=on)) for on in (True, False)
@@ -49,7 +62,7 @@ def test_activation_checkpointing_changes_nothing(tmp_path, method):
     assert tiny.largest_difference(tiny.weights(with_it.model), tiny.weights(without.model)) < 1e-6
 
 
-@METHODS
+@pytest.mark.parametrize("method", ["seq_reptile", "mtl", "pcgrad", "swep"])
 @pytest.mark.slow
 def test_torch_compile(tmp_path, method):
     compiled, plain = (
@@ -71,8 +84,12 @@ def lora() -> PeftModel:
 
 
 @METHODS
-def test_lora_trains_and_saves_the_adapter_alone(tmp_path, method):
-    trainer = tiny.trainer(tmp_path, of_model=lora(), method=method, save_strategy="steps", save_steps=3, max_steps=7)
+def test_lora_trains_and_saves_the_adapter_alone_and_resumes_bit_for_bit(tmp_path, method):
+    if method == "recadam":
+        with pytest.raises(InputError, match="recadam"):
+            tiny.trainer(tmp_path, of_model=lora(), method=method)
+        return
+    trainer = tiny.trainer(tmp_path, of_model=lora(), **saving(method))
     start = tiny.weights(trainer.model)
     tiny.train(trainer)
     end = tiny.weights(trainer.model)
@@ -81,20 +98,56 @@ def test_lora_trains_and_saves_the_adapter_alone(tmp_path, method):
     trainer.save_model()
     restored = PeftModel.from_pretrained(tiny.model(), tmp_path)
     tiny.assert_equal(tiny.weights(restored), end)
-    if method == "seq_reptile":
-        assert trainer.slow_weights.memory == 4 * sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        theta = load_file(tmp_path / "checkpoint-3" / "trajectory.safetensors")
-        assert {name.removeprefix("fast.") for name in theta} == moved
+
+    resumed = tiny.trainer(tmp_path, of_model=lora(), **saving(method))
+    tiny.train(resumed, resume_from_checkpoint=str(tmp_path / "checkpoint-12"))
+    tiny.assert_equal(tiny.weights(resumed.model), end)
+
+
+def test_phi_and_theta_of_a_lora_model_are_the_adapters(tmp_path):
+    trainer = tiny.trainer(tmp_path, of_model=lora(), save_strategy="steps", save_steps=3, max_steps=7)
+    tiny.train(trainer)
+    trained = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+    assert trainer.slow_weights.memory == 4 * sum(p.numel() for p in trained.values())
+    theta = load_file(tmp_path / "checkpoint-3" / "trajectory.safetensors")
+    assert {name.removeprefix("fast.") for name in theta} == set(trained)
 
 
 @METHODS
-def test_a_lora_run_resumes_bit_for_bit(tmp_path, method):
-    changes = {"method": method, "save_strategy": "steps", "save_steps": 3, "max_steps": 9}
-    whole = tiny.train(tiny.trainer(tmp_path, of_model=lora(), **changes))
-    resumed = tiny.train(
-        tiny.trainer(tmp_path, of_model=lora(), **changes), resume_from_checkpoint=str(tmp_path / "checkpoint-3")
-    )
-    tiny.assert_equal(tiny.weights(whole.model), tiny.weights(resumed.model))
+def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path, method):
+    """Law 4 for every method; tests/test_checkpoints.py stops in more places."""
+    whole, resumed = (tiny.trainer(tmp_path, **saving(method)) for _ in range(2))
+    tiny.train(whole)
+    tiny.train(resumed, resume_from_checkpoint=str(tmp_path / "checkpoint-12"))
+    tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
+
+
+@METHODS
+def test_accumulation_gives_the_same_weights_and_the_same_loss(tmp_path, method):
+    """Law 6 for every method. SWEP draws its noise for each micro-batch, so there only the first losses agree."""
+    runs = []
+    for batch, accumulation in ((8, 1), (2, 4)):
+        trainer = tiny.trainer(
+            tmp_path, dropout=0.0, method=method, per_device_train_batch_size=batch, logging_steps=1, max_steps=12,
+            gradient_accumulation_steps=accumulation, learning_rate=1e-3, optim="adamw_torch",
+        )  # fmt: skip
+        tiny.train(trainer)
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        runs.append((tiny.weights(trainer.model), losses))
+    (one, losses), (four, other_losses) = runs
+    assert other_losses == pytest.approx(losses, abs=0.1 if method == "swep" else 1e-4)
+    if method != "swep":
+        assert tiny.largest_difference(one, four) < 1e-4
+
+
+@METHODS
+def test_a_finished_folder_holds_the_models_weights_alone(tmp_path, method):
+    """Laws 1 and 8: nothing that a method trains beside the model is in what it publishes."""
+    trainer = tiny.train(tiny.trainer(tmp_path, method=method))
+    trainer.save_model()
+    assert load_file(tmp_path / "model.safetensors").keys() == tiny.weights(tiny.model()).keys()
+    restored = BertForTokenClassification.from_pretrained(tmp_path)
+    tiny.assert_equal(tiny.weights(restored), tiny.weights(trainer.model))
 
 
 @METHODS
@@ -105,7 +158,7 @@ def test_the_same_seed_gives_the_same_run(tmp_path, method):
     assert tiny.largest_difference(tiny.weights(runs[0].model), tiny.weights(runs[2].model)) > 0
 
 
-@METHODS
+@KINDS
 @pytest.mark.parametrize("workers", [2])
 def test_loader_processes_change_nothing(tmp_path, method, workers):
     alone = tiny.train(tiny.trainer(tmp_path, method=method))

@@ -351,12 +351,22 @@ def test_a_killed_run_ends_where_the_uninterrupted_one_ends(place: Workplace) ->
     assert_same_end(place, "killed", "whole")
 
 
+MTL = ["--method", "mtl", "--tasks_per_step", "2"]
+REPTILE = ["--method", "reptile", "--inner_steps", "3"]
+GRADVAC = ["--method", "gradvac", "--tasks_per_step", "2"]
+GRADNORM = ["--method", "gradnorm", "--tasks_per_step", "2"]
+RECADAM = ["--method", "recadam", "--tasks_per_step", "2", "--recadam_t0", "9", "--recadam_gamma", "50"]
+SWEP = ["--method", "swep", "--tasks_per_step", "2"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [SEQ_REPTILE, ["--method", "mtl", "--tasks_per_step", "2"]], ids=lambda m: m[1])
+@pytest.mark.parametrize(
+    "method", [SEQ_REPTILE, MTL, REPTILE, GRADVAC, GRADNORM, RECADAM, SWEP], ids=lambda method: method[1]
+)
 def test_runs_killed_anywhere(place: Workplace, method: list[str]) -> None:
     arguments = long_run(place, method)
     assert main(*arguments, "--output_dir", str(place.path(f"whole-{method[1]}"))) == 0
-    for attempt in range(6):
+    for attempt in range(3):
         output = f"killed-{method[1]}-{attempt}"
         kill_and_continue(place, arguments, output, in_process=False)
         assert_same_end(place, output, f"whole-{method[1]}")
@@ -374,7 +384,7 @@ def two_processes(place: Workplace, *arguments: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [SEQ_REPTILE, ["--method", "mtl", "--tasks_per_step", "2"]], ids=lambda m: m[1])
+@pytest.mark.parametrize("method", [SEQ_REPTILE, MTL, GRADVAC, GRADNORM, RECADAM], ids=lambda method: method[1])
 def test_two_processes(place: Workplace, tmp_path: Path, method: list[str]) -> None:
     """At half the batch they end where one ends, and continued they end where they would have ended."""
     model = scripts.write_model(tmp_path / "model", dropout=0)
