@@ -93,16 +93,16 @@ def reptile_notes(
     """
     per_update = -(-tasks // processes) * trajectory
     updates = -(-optimizer_steps // per_update)
-    at_a_time = f", {min(processes, tasks)} at a time" if processes > 1 else ""
+    at_a_time = f" ({min(processes, tasks)} at a time)" if processes > 1 else ""
     notes = [
-        f"outer updates: n = {updates:,} of {tasks} trajectories{at_a_time}, K = {trajectory:,} inner steps each, "
-        f"η = {outer_learning_rate:g}",
-        f"reach: η·n·K = {outer_learning_rate * updates * trajectory:,.0f}; where the tasks' trajectories part, φ "
-        f"moves less",
+        f"outer updates: n = {updates:,}, each of T = {tasks} trajectories{at_a_time} of K = {trajectory:,} inner "
+        f"steps, η = {outer_learning_rate:g}",
+        f"reach: η·n·K = {outer_learning_rate * updates * trajectory:,.0f}; φ moves less far where the tasks' "
+        f"trajectories part",
     ]
     if idle := -tasks % processes:
         notes.append(
-            f"{idle} of {processes} processes have no task in the last round of an outer update; a number of "
-            f"processes that divides {tasks} keeps all busy"
+            f"idle in the last round of an outer update: {idle} of {processes} processes; a number of processes that "
+            f"divides {tasks} keeps all busy"
         )
     return notes

@@ -113,6 +113,11 @@ class MultiTaskMixin(ResumableMixin):
         return cls.method in METHOD_SETTINGS[name]
 
     @property
+    def draws_tasks(self) -> bool:
+        """Whether tasks are drawn with p_t ∝ N_t^q; otherwise each has its turn."""
+        return not self.args.all_tasks_each_step
+
+    @property
     def processes_share_draws(self) -> bool:
         """Whether all processes work on one draw; otherwise each has its own."""
         return True
@@ -125,7 +130,7 @@ class MultiTaskMixin(ResumableMixin):
     @property
     def task_probabilities(self) -> dict[str, float]:
         """p_t of each training task."""
-        exponent = 0.0 if self.args.all_tasks_each_step else self.args.task_sampling_exponent
+        exponent = self.args.task_sampling_exponent if self.draws_tasks else 0.0
         return task_probabilities(self._training_tasks.sizes, exponent)
 
     @property
@@ -157,7 +162,7 @@ class MultiTaskMixin(ResumableMixin):
 
     def describe_training(self) -> str:
         """What an optimizer step is made of, in a sentence or two for the model card."""
-        if self.args.all_tasks_each_step:
+        if not self.draws_tasks:
             return f"Each optimizer step took one batch of each of the {self.tasks_per_step} tasks."
         return (
             f"Tasks were drawn with probability p_t ∝ N_t^q, q = {self.args.task_sampling_exponent:g}; each optimizer "
@@ -183,7 +188,7 @@ class MultiTaskMixin(ResumableMixin):
     def get_train_dataloader(self) -> DataLoader:
         """The micro-batches of one epoch; each carries its task's name under `task`."""
         args, tasks = self.args, self._training_tasks
-        self._sampler = self._make_sampler(EveryTaskSampler if args.all_tasks_each_step else TaskBatchSampler)
+        self._sampler = self._make_sampler(TaskBatchSampler if self.draws_tasks else EveryTaskSampler)
         collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
         loader = DataLoader(
             tasks,

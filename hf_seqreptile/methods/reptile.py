@@ -54,10 +54,9 @@ class ReptileMixin(OuterLoopMixin):
         return False
 
     @property
-    def task_probabilities(self) -> dict[str, float]:
-        """The share of each task in all draws, 1/T."""
-        tasks = self._training_tasks.sizes
-        return dict.fromkeys(tasks, 1 / len(tasks))
+    def draws_tasks(self) -> bool:
+        """As in the parent: each task has its trajectory."""
+        return False
 
     @property
     def steps_per_outer_update(self) -> int:

@@ -266,8 +266,8 @@ def test_what_two_processes_are_told():
     for part in (
         # In every second round one process repeats what the other does, and those draws don't count.
         "36 drawn batches in 24 optimizer steps, 1 a step on each process",
-        "outer updates: n = 3 of 3 trajectories, 2 at a time, K = 4",
-        "1 of 2 processes have no task in the last round of an outer update",
+        "outer updates: n = 3, each of T = 3 trajectories (2 at a time) of K = 4 inner steps",
+        "idle in the last round of an outer update: 1 of 2 processes",
         "evaluation and saving wait for outer updates, every 8 steps",
     ):
         assert part in told[4]

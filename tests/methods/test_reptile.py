@@ -411,12 +411,12 @@ def test_settings_without_effect_are_refused(tmp_path, changes, message):
         tiny.trainer(tmp_path, **{"method": "reptile"} | changes)
 
 
-@pytest.mark.parametrize(("steps", "proposed"), [(12, 1), (59, 1), (299, 9)])
+@pytest.mark.parametrize(("steps", "proposed"), [(3, 1), (59, 1), (299, 9)])
 def test_too_few_steps_are_refused_with_a_number_that_works(tmp_path, steps, proposed):
-    few = {"method": "reptile", "max_steps": steps, "per_device_train_batch_size": 1}
     with pytest.raises(InputError, match=f"Lower --inner_steps to {proposed} or raise --max_steps"):
-        tiny.trainer(tmp_path, **few | {"inner_steps": 100}).train()
-    tiny.trainer(tmp_path, **few | {"inner_steps": proposed}).train()
+        tiny.trainer(tmp_path, method="reptile", inner_steps=100, max_steps=steps).train()
+    plan = tiny.trainer(tmp_path, method="reptile", inner_steps=proposed).plan(steps)
+    assert f"n = {-(-steps // (3 * proposed))}, each of T = 3 trajectories" in str(plan)
 
 
 def test_fewer_steps_than_tasks_cannot_be_mended_by_fewer_inner_steps(tmp_path):
@@ -432,8 +432,8 @@ def test_the_plan_tells_what_will_happen(tmp_path, capsys):
     size = 2 * 4 * sum(p.numel() for p in trainer.model.parameters()) / 2**20
     for part in (
         "Plan (reptile): 18 drawn batches in 18 optimizer steps, 1 a step\n",
-        "outer updates: n = 2 of 3 trajectories, K = 4 inner steps each, η = 0.5",
-        "reach: η·n·K = 4; where the tasks' trajectories part, φ moves less",
+        "outer updates: n = 2, each of T = 3 trajectories of K = 4 inner steps, η = 0.5",
+        "reach: η·n·K = 4; φ moves less far where the tasks' trajectories part",
         f"extra memory: φ and the sum of the trajectories' ends, {size:.0f} MiB on cpu",
         "evaluation and saving wait for outer updates, every 12 steps",
     ):
@@ -442,15 +442,15 @@ def test_the_plan_tells_what_will_happen(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("processes", "part"),
-    [(2, "3 trajectories, 2 at a time"), (3, "3 trajectories, 3 at a time"), (8, "3 trajectories, 3 at a time")],
+    [(2, "3 trajectories (2 at a time)"), (3, "3 trajectories (3 at a time)"), (8, "3 trajectories (3 at a time)")],
 )
 def test_the_plan_tells_of_processes_without_a_task(processes, part):
     notes = reptile_notes(100, 10, 1.0, tasks=3, processes=processes)
     assert part in notes[0]
-    idle = [note for note in notes if "have no task" in note]
+    idle = [note for note in notes if note.startswith("idle")]
     assert len(idle) == (processes != 3)
     if idle:
-        assert idle[0].startswith(f"{-3 % processes} of {processes} processes")
+        assert f"{-3 % processes} of {processes} processes;" in idle[0]
 
 
 # Several processes.
