@@ -82,7 +82,8 @@ class Run:
 
     def command(self, data: Path, output_dir: Path) -> list[str]:
         """The arguments of `run_ner.py`."""
-        steps = self.gradients // self.tasks_per_step
+        # STL's budget is that of its models together.
+        steps = self.gradients // self.tasks_per_step // (len(LANGUAGES) if self.method == "stl" else 1)
         splits = {"train": "train_file", "val": "validation_file", "test": "test_file"}
         files = [
             part
@@ -92,7 +93,8 @@ class Run:
         return [
             "--method", self.method, "--model_name_or_path", "offline-multilingual", "--trim_vocabulary", *files,
             "--max_train_samples", *self.train_samples, "--max_eval_samples", "150", "--max_predict_samples", "500",
-            "--max_seq_length", "128", "--tasks_per_step", str(self.tasks_per_step), "--max_steps", str(steps),
+            "--max_seq_length", "128", "--max_steps", str(steps),
+            *(["--tasks_per_step", str(self.tasks_per_step)] if self.method != "reptile" else []),
             "--learning_rate", str(self.learning_rate), "--seed", str(self.seed), "--logging_steps",
             str(max(1, steps // 30)), "--eval_strategy", "steps", "--eval_steps",
             str(steps if self.stage == "choose" else -(-steps // 4)),
@@ -102,45 +104,68 @@ class Run:
         ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Spec:
+    """A method as it is compared.
+
+    Args:
+        method: as after `--method`.
+        tasks_per_step: M.
+        rates: the inner learning rates to choose from, or the name of the spec whose best rate is taken over.
+        settings: the method's own arguments.
+    """
+
+    method: str
+    tasks_per_step: int
+    rates: tuple[float, ...] | str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def choices(self) -> list[Run]:
+        """A run for each inner learning rate."""
+        rates = () if isinstance(self.rates, str) else self.rates
+        return [Run("choose", self.method, self.tasks_per_step, rate, BUDGET // 2, 1, self.settings) for rate in rates]
+
+    def best_rate(self) -> float:
+        """The rate whose validation F1 was highest; all of `choose` must have run."""
+        if isinstance(self.rates, str):
+            return SPECS[self.rates].best_rate()
+        scores = {run.learning_rate: json.loads(run.result.read_text())["validation"]["avg"] for run in self.choices()}
+        return max(scores, key=lambda rate: scores[rate])
+
+
 SEQ_REPTILE = {"inner_steps": 30, "outer_learning_rate": 0.3}
-METHODS: dict[str, dict[str, Any]] = {
-    "mtl M=8": {"method": "mtl", "tasks_per_step": 8, "rates": RATES[:3]},
-    "mtl M=1": {"method": "mtl", "tasks_per_step": 1, "rates": RATES[:3]},
-    "seq_reptile": {"method": "seq_reptile", "tasks_per_step": 1, "rates": RATES[1:], "settings": SEQ_REPTILE},
+MTL8, MTL1 = "mtl M=8", "mtl M=1"
+SPECS = {
+    MTL8: Spec("mtl", 8, RATES),
+    MTL1: Spec("mtl", 1, RATES[:3]),
+    "seq_reptile": Spec("seq_reptile", 1, RATES[1:], SEQ_REPTILE),
+    "pcgrad": Spec("pcgrad", 8, MTL8),
+    "gradvac": Spec("gradvac", 8, MTL8),
+    "reptile": Spec("reptile", 1, RATES[1:]),
+    "stl": Spec("stl", 1, MTL1),
+    "gradnorm": Spec("gradnorm", 8, MTL8),
+    # t0 is a quarter of the 114 steps, so that λ ends at 1; the default of 250 would freeze the encoder.
+    "recadam": Spec("recadam", 8, MTL8, {"recadam_t0": 28}),
+    # The network learns as fast as the model, as in the authors' runs.
+    "swep": Spec("swep", 8, MTL8, {"swep_learning_rate": 3e-4}),
 }
-
-
-def choices(spec: dict[str, Any]) -> list[Run]:
-    """A run for each inner learning rate."""
-    return [
-        Run("choose", spec["method"], spec["tasks_per_step"], rate, BUDGET // 2, 1, spec.get("settings", {}))
-        for rate in spec["rates"]
-    ]
-
-
-def best_rate(spec: dict[str, Any]) -> float:
-    """The rate whose validation F1 was highest; all of `choose` must have run."""
-    scores = {run.learning_rate: json.loads(run.result.read_text())["validation"]["avg"] for run in choices(spec)}
-    return max(scores, key=lambda rate: scores[rate])
 
 
 def comparisons() -> Iterator[Run]:
     """Two seeds of each method at its best rate."""
     for seed in (1, 2):
-        for spec in METHODS.values():
-            rate = best_rate(spec)
-            yield Run("compare", spec["method"], spec["tasks_per_step"], rate, BUDGET, seed, spec.get("settings", {}))
+        for spec in SPECS.values():
+            yield Run("compare", spec.method, spec.tasks_per_step, spec.best_rate(), BUDGET, seed, spec.settings)
 
 
 def explorations() -> Iterator[Run]:
-    """Many epochs on little data; K and η of Sequential Reptile, and a higher rate for M = 8, at half the budget."""
+    """Many epochs on little data; K and η of Sequential Reptile at half the budget."""
     little = ("100", "nl=20")
     yield Run("explore", "mtl", 1, 1e-4, BUDGET, 1, {}, little)
     yield Run("explore", "seq_reptile", 1, 3e-4, BUDGET, 1, SEQ_REPTILE, little)
     for inner_steps, eta, rate in ((30, 0.5, 3e-4), (30, 0.5, 1e-4), (10, 0.3, 3e-4), (100, 0.3, 3e-4)):
         own = {"inner_steps": inner_steps, "outer_learning_rate": eta}
         yield Run("explore", "seq_reptile", 1, rate, BUDGET // 2, 1, own)
-    yield Run("explore", "mtl", 8, 1e-3, BUDGET // 2, 1)
 
 
 def execute(run: Run, data: Path) -> None:
@@ -158,24 +183,34 @@ def execute(run: Run, data: Path) -> None:
         )
         if process.returncode:
             raise RuntimeError(f"{run.name} failed:\n{process.stderr[-3000:]}")
-        state = json.loads((output / "trainer_state.json").read_text())
+        models = [output / language for language in LANGUAGES] if run.method == "stl" else [output]
+        logs = [json.loads((model / "trainer_state.json").read_text())["log_history"] for model in models]
         scores = json.loads((output / "scores.json").read_text())["scores"]
-        train = json.loads((output / "train_results.json").read_text())
+        seconds = [json.loads((model / "train_results.json").read_text())["train_runtime"] for model in models]
         result = {
             "run": asdict(run),
             "arguments": [a.replace(str(data), "WIKIANN").replace(str(output), "OUT") for a in arguments],
             "validation": scores["validation"][run.method],
             "test": scores.get("test", {}).get(run.method),
-            "distance": distance_from_start(folder / "encoder", output),
-            "seconds": train["train_runtime"],
-            "losses": [[e["step"], e["loss"]] for e in state["log_history"] if "loss" in e],
-            "curve": [[e["step"], e["eval_avg_f1"]] for e in state["log_history"] if "eval_avg_f1" in e],
+            "distance": fmean(distance_from_start(folder / "encoder", model) for model in models),
+            "seconds": sum(seconds),
+            "losses": mean_over_models(logs, "loss"),
+            "curve": mean_over_models(logs, "eval_avg_f1"),
             "machine": f"1 thread of {platform.processor() or platform.machine()}, torch {torch.__version__}",
         }
         run.result.parent.mkdir(parents=True, exist_ok=True)
         run.result.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     finally:
         shutil.rmtree(folder)
+
+
+def mean_over_models(logs: list[list[dict[str, float]]], name: str) -> list[list[float]]:
+    """The logged value of `name` at each step, as pairs [gradient step, value], the mean over all models of the run.
+
+    STL's models are trained one after another; their common step counts once for each.
+    """
+    columns = [[(entry["step"], entry[name]) for entry in log if name in entry] for log in logs]
+    return [[row[0][0] * len(logs), fmean(value for _, value in row)] for row in zip(*columns, strict=True)]
 
 
 def distance_from_start(cache: Path, output: Path) -> float:
@@ -206,7 +241,7 @@ def table() -> str:
 
 
 def plot(path: Path) -> None:
-    """Learning curves of the comparison: validation F1 over gradient computations, mean of the seeds."""
+    """Learning curves of the comparison: validation F1 over gradient computations, the mean of the seeds there are."""
     results = [json.loads(p.read_text()) for p in sorted(RESULTS.glob("compare-*.json"))]
     curves: dict[str, list[list[list[float]]]] = {}
     for result in results:
@@ -214,15 +249,17 @@ def plot(path: Path) -> None:
         curves.setdefault(f"{run['method']}, M = {run['tasks_per_step']}, α = {run['learning_rate']:g}", []).append(
             [[step * run["tasks_per_step"], 100 * f1] for step, f1 in result["curve"]]
         )
-    figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
     axes = figure.add_subplot(xlabel="gradient computations", ylabel="validation F1 (%), mean of 4 languages")
-    for (label, seeds), marker in zip(curves.items(), "osD", strict=False):
+    for (label, seeds), marker in zip(sorted(curves.items()), "osD^v<>P*X", strict=True):
         steps, scores = zip(
             *(map(fmean, zip(*points, strict=True)) for points in zip(*seeds, strict=True)), strict=True
         )
         axes.plot(steps, scores, marker=marker, label=label)
+    # RecAdam begins at 0, while it holds the encoder at its start; the others would share a narrow band.
+    axes.set_ylim(bottom=55)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(fontsize="small")
     figure.savefig(path)
 
 
@@ -241,9 +278,12 @@ def main() -> None:
         return
     if args.data is None:
         parser.error("--data is needed to train")
-    stages = {"choose": [r for s in METHODS.values() for r in choices(s)] if args.stage == "choose" else []}
-    runs = stages["choose"] or list(comparisons() if args.stage == "compare" else explorations())
-    left = [run for run in runs if not run.result.exists()]
+    stages = {
+        "choose": lambda: (run for spec in SPECS.values() for run in spec.choices()),
+        "compare": comparisons,
+        "explore": explorations,
+    }
+    left = [run for run in stages[args.stage]() if not run.result.exists()]
     with ThreadPoolExecutor(args.processes) as pool:
         for _ in tqdm(pool.map(lambda run: execute(run, args.data.resolve()), left), total=len(left), desc=args.stage):
             pass
