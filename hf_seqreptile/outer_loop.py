@@ -142,8 +142,7 @@ class OuterLoopMixin(MultiTaskMixin):
         identity = super().run_identity()
         if not (self.trajectories_are_separate or self.args.parallel_trajectories):
             return identity
-        own = identity["examples_per_draw"] // self.args.world_size
-        return identity | {"examples_per_draw": own, "processes": self.args.world_size}
+        return identity | {"processes": self.args.world_size}
 
     # The seams of the stock loop: where φ is made, shown, and saved.
 

@@ -265,7 +265,7 @@ def _settings_table(trainer: MultiTaskMixin) -> str:
         ("optimizer", "", args.optim),
         (f"drawn tasks of an {inner or 'optimizer '}step", "M", trainer.tasks_per_step),
         *([("task sampling exponent", "q", args.task_sampling_exponent)] if trainer.draws_tasks else []),
-        ("batch: examples of a draw", "B", args.train_batch_size * args.gradient_accumulation_steps * args.world_size),
+        ("batch: examples of a draw", "B", trainer.examples_per_draw),
         (f"{inner or 'optimizer '}steps of the run", "S", steps),
     ]
     if isinstance(trainer, OuterLoopMixin):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import ProgressCallback, TrainingArguments
-from transformers.trainer_utils import TrainOutput, seed_worker
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput, seed_worker
 
 from .checkpoints import ResumableMixin
 from .errors import InputError
@@ -132,6 +132,12 @@ class MultiTaskMixin(ResumableMixin):
         """p_t of each training task."""
         exponent = self.args.task_sampling_exponent if self.draws_tasks else 0.0
         return task_probabilities(self._training_tasks.sizes, exponent)
+
+    @property
+    def examples_per_draw(self) -> int:
+        """Examples of one draw: a micro-batch's, times accumulation steps, times the processes that share the draw."""
+        shared_by = self.args.world_size if self.processes_share_draws else 1
+        return self._train_batch_size * self._micro_batches_per_draw * shared_by
 
     @property
     def draw_counts(self) -> dict[str, int]:
@@ -340,6 +346,14 @@ class MultiTaskMixin(ResumableMixin):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As in the stock trainer, without a trace in the random numbers of training.
+
+        A data loader draws from them each time; a run that is resumed after an evaluation would go on with others.
+        """
+        with torch.random.fork_rng(devices=[]):
+            return super().evaluation_loop(*args, **kwargs)
+
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         wanted = self.args.metric_for_best_model
         if wanted and f"eval_{wanted.removeprefix('eval_')}" not in metrics:
@@ -363,7 +377,7 @@ class MultiTaskMixin(ResumableMixin):
             "tasks": dict(self._training_tasks.sizes),
             "tasks_per_step": self.tasks_per_step,
             "all_tasks_each_step": args.all_tasks_each_step,
-            "examples_per_draw": self._train_batch_size * self._micro_batches_per_draw * args.world_size,
+            "examples_per_draw": self.examples_per_draw,
             "task_sampling_exponent": args.task_sampling_exponent,
             "seed": self._draw_seed,
             **self.settings(),

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import socket
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -108,13 +109,13 @@ class Communication(TrainerCallback):
 def trained(
     changes: Mapping[str, Any],
     tasks: Mapping[str, Dataset] | None = None,
-    folder: Path = Path("unused"),
+    folder: Path | None = None,
     resume: bool = False,
     dropout: float = 0.0,
     init: Mapping[str, Any] | None = None,
     of_model: nn.Module | None = None,
 ) -> dict[str, Any]:
-    """One of several processes: a run of the tiny model, and what became of it."""
+    """One of several processes: a run of the tiny model, and what became of it; no files without a folder."""
     communication = Communication()
 
     class Watching(TrainerCallback):
@@ -123,8 +124,9 @@ def trained(
 
     init = {"callbacks": []} | dict(init or {})
     init["callbacks"] = [*init["callbacks"], Watching()]
-    trainer = tiny.trainer(folder, tasks, of_model, dropout=dropout, init=init, **changes)
-    tiny.train(trainer, resume_from_checkpoint=resume)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = tiny.trainer(folder or Path(scratch), tasks, of_model, dropout=dropout, init=init, **changes)
+        tiny.train(trainer, resume_from_checkpoint=resume)
     return {
         "weights": tiny.weights(trainer.model),
         "steps": trainer.state.global_step,

@@ -36,6 +36,16 @@ def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_pat
     tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
 
 
+def test_an_evaluation_that_a_resume_does_not_repeat_leaves_no_trace(tmp_path):
+    """The stock loop skips the evaluation at the end of an epoch when it continues from the epoch's last step."""
+    changes = SAVING | {"method": "mtl", "tasks_per_step": 1, "eval_strategy": "epoch", "max_steps": 20}
+    evaluation = {"eval_dataset": {"de": tiny.task(4, 5)}}
+    whole = tiny.train(tiny.trainer(tmp_path / "whole", init=evaluation, **changes))
+    shutil.copytree(tmp_path / "whole" / "checkpoint-14", tmp_path / "resumed" / "checkpoint-14")
+    resumed = tiny.train(tiny.trainer(tmp_path / "resumed", init=evaluation, **changes), resume_from_checkpoint=True)
+    tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
+
+
 def test_early_stopping_is_the_same_after_a_resume(tmp_path):
     """What was last evaluated is in the checkpoint: else a resumed run would count a repeat against its patience."""
     changes = SAVING | {"inner_steps": 4, "eval_strategy": "steps", "eval_steps": 2}

@@ -101,7 +101,7 @@ def test_with_lora_only_the_adapters_are_communicated(method):
     changes = PARALLEL | {"method": method, "max_steps": 8}
     if method == "reptile":
         del changes["parallel_trajectories"]
-    results = together(2, trained, changes, None, Path("unused"), False, 0.1, None, model)
+    results = together(2, trained, changes, None, None, False, 0.1, None, model)
     for result in results:
         tiny.assert_equal(result["weights"], results[0]["weights"])
         assert {n for n, value in result["weights"].items() if not torch.equal(value, start[n])} == trained_ones
@@ -235,22 +235,22 @@ def test_evaluation_saving_and_early_stopping_follow_outer_updates(tmp_path, met
 # What is refused, and what is said.
 
 
-def plan(changes: dict[str, Any]) -> str:
+def plan(folder: Path, changes: dict[str, Any]) -> str:
     """One of several processes: the plan that is printed, or why the run is refused."""
     try:
-        return str(tiny.trainer(Path("unused"), **changes).plan(24))
+        return str(tiny.trainer(folder, **changes).plan(24))
     except InputError as refusal:
         return str(refusal)
 
 
-def refusals_and_plans(several: list[dict[str, Any]]) -> list[str]:
-    return [plan(changes) for changes in several]
+def refusals_and_plans(folder: Path, several: list[dict[str, Any]]) -> list[str]:
+    return [plan(folder, changes) for changes in several]
 
 
-def test_what_two_processes_are_told():
+def test_what_two_processes_are_told(tmp_path):
     parallel, reptile = {"parallel_trajectories": True}, {"method": "reptile"}
     (told, _) = together(
-        2, refusals_and_plans,
+        2, refusals_and_plans, tmp_path,
         [parallel | {"fp16": True}, reptile | {"fp16": True}, parallel | {"enable_jit_checkpoint": True}, parallel,
          reptile],
     )  # fmt: skip
