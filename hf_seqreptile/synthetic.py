@@ -222,7 +222,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         (args,) = parse_arguments([SyntheticArguments], argv, EPILOG)
         folder = Path(args.output_dir)
         # Before the runs, so that a folder that cannot be made costs no wait.
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--output_dir {folder} cannot be made: {error.strerror}. Choose another.") from error
         runs = run_all(args.seeds)
         files = write_results(runs, folder)
     print(table(runs))

@@ -257,7 +257,7 @@ def test_numbers_are_means_over_the_last_tenth() -> None:
     [
         (["--seeds", "0"], "--seeds is 0; it must be at least 1."),
         (["--seed", "3", "--x"], "Unknown argument"),
-        (["--output_dir", "file/figures"], "file"),
+        (["--output_dir", "file/figures"], "--output_dir file/figures cannot be made: Not a directory."),
     ],
 )
 def test_bad_input_is_one_line(
