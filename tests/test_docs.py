@@ -21,7 +21,7 @@ from hf_seqreptile.synthetic import SyntheticArguments
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
-OTHER_TOOLS = {"nproc_per_node"}
+OTHER_TOOLS = {"no", "nproc_per_node"}
 BENCHMARK_ARGUMENTS = {
     name
     for script in (ROOT / "benchmarks").glob("*.py")
