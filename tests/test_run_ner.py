@@ -316,7 +316,7 @@ def kill_and_continue(place: Workplace, arguments: list[str], output: str, in_pr
         scripts.command(*arguments), cwd=place.folder, env=place.environment(), stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        while process.poll() is None and not list(place.path(output).glob("checkpoint-*")):
+        while process.poll() is None and not list(place.path(output).glob("checkpoint-*/trainer_state.json")):
             time.sleep(0.01)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
