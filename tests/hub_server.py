@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+PARQUET_BRANCH = "refs/convert/parquet"
 WIKIANN_ID = "unimelb-nlp/wikiann"
 WIKIANN_LABELS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
 # As the real card has it: "sequence" became "list" only in datasets 4.
@@ -35,7 +36,8 @@ _WIKIANN_FEATURES = (
 class LocalHub:
     """A hub that serves ``root/models/<org>/<name>`` and ``root/datasets/<org>/<name>`` while its context is open.
 
-    Each of these folders is a repository with one branch, "main", and one commit, made from what the folder holds now.
+    Each of these folders is a repository with a branch "main" of one commit, made from what the folder holds now.
+    A folder beside it, ``<name>@parquet``, is its branch "refs/convert/parquet", where the real hub keeps its copies.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -172,15 +174,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def repository(self, kind: str, name: str, revision: str | None) -> tuple[_Repository, str]:
         """Find a repository and the id of its commit, or answer as the hub does when one of them does not exist."""
-        repository = _Repository(kind, name, self.hub.root / kind / name)
-        if "/" not in name or not repository.folder.is_dir():
+        folder = self.hub.root / kind / name
+        if "/" not in name or not folder.is_dir():
             # The hub says 401 to a stranger, so as not to tell which private repositories exist, and 404 to someone
             # logged in. The clients read a 401 as "not found" only from an https address.
             raise _HubError(404, "Repository not found", "RepoNotFound")
-        commit = repository.commit()
-        if revision not in (None, "main", commit):
-            raise _HubError(404, f"Invalid rev id: {revision!a}", "RevisionNotFound")
-        return repository, commit
+        for branch, branch_folder in (("main", folder), (PARQUET_BRANCH, folder.with_name(f"{folder.name}@parquet"))):
+            repository = _Repository(kind, name, branch_folder)
+            commit = repository.commit()
+            if branch_folder.is_dir() and (revision or "main") in (branch, commit):
+                return repository, commit
+        raise _HubError(404, f"Invalid rev id: {revision!a}", "RevisionNotFound")
 
     def whoami(self) -> None:
         raise _HubError(401, "Invalid username or password.")
@@ -235,6 +239,44 @@ _ROUTES: list[tuple[tuple[str, ...], re.Pattern[str], str]] = [
     (("POST",), re.compile(rf"{_API}/paths-info/(?P<revision>[^/]+)"), "paths_info"),
     (("GET", "HEAD"), _RESOLVE, "resolve"),
 ]
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def write_repository(root: str | Path, name: str, data: Mapping[str, Mapping[str, Rows]]) -> None:
+    """Write a dataset repository with one Parquet file for each split, and a card that names the configurations.
+
+    Args:
+        root: the folder that :class:`LocalHub` serves.
+        name: such as "google/xquad".
+        data: configuration -> split -> rows.
+    """
+    folder = Path(root) / "datasets" / name
+    configs = ""
+    for config, splits in data.items():
+        configs += f"- config_name: {config}\n  data_files:\n"
+        for split, rows in splits.items():
+            (folder / config).mkdir(parents=True, exist_ok=True)
+            Dataset.from_list(list(rows)).to_parquet(folder / config / f"{split}.parquet")
+            configs += f"  - split: {split}\n    path: {config}/{split}.parquet\n"
+    (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n", encoding="utf-8")
+
+
+def write_script_repository(root: str | Path, name: str, data: Mapping[str, Mapping[str, Rows]]) -> None:
+    """Write a dataset repository that holds a loading script alone, and the branch with its copy in Parquet.
+
+    Like the real hub's, that branch has no card: `datasets` sees one configuration, "default", of all files.
+    """
+    folder = Path(root) / "datasets" / name
+    folder.mkdir(parents=True)
+    (folder / f"{folder.name}.py").write_text("raise SystemExit('nobody runs this')\n", encoding="utf-8")
+    (folder / "README.md").write_text("---\nlicense: cc-by-sa-3.0\n---\n", encoding="utf-8")
+    for config, splits in data.items():
+        for split, rows in splits.items():
+            copy = folder.with_name(f"{folder.name}@parquet") / config / split
+            copy.mkdir(parents=True)
+            Dataset.from_list(list(rows)).to_parquet(copy / "0000.parquet")
 
 
 def write_wikiann_repository(

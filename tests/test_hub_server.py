@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from hub_server import WIKIANN_ID, WIKIANN_LABELS, LocalHub, write_wikiann_repository
+from hub_server import WIKIANN_ID, WIKIANN_LABELS, LocalHub, write_script_repository, write_wikiann_repository
 from transformers import BertConfig, BertModel, BertTokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "habari", "dunia"]
@@ -208,6 +208,34 @@ def test_hub_calls(hub: LocalHub, root: Path, tmp_path: Path) -> None:
     assert client(environment, code)["snapshot"] != sha
     assert f"datasets/{WIKIANN_ID}/README.md" in hub.downloads()
     assert f"datasets/{WIKIANN_ID}/sw/train-00000-of-00001.parquet" not in hub.downloads()
+
+
+def test_parquet_branch(root: Path, tmp_path: Path) -> None:
+    """A script is refused, and the branch with the copy looks to `datasets` as if it had one configuration."""
+    write_script_repository(root, "org/pairs", {config: {"test": [{"id": config}]} for config in ("de.de", "de.en")})
+    with LocalHub(root) as hub:
+        scripts, names, ids, branch, main = client(
+            hub.environment(tmp_path),
+            """
+            from datasets import get_dataset_config_names, load_dataset
+            from huggingface_hub import HfApi
+
+            copy, api = dict(revision="refs/convert/parquet"), HfApi()
+            answers = [
+                error(get_dataset_config_names, "org/pairs"),
+                get_dataset_config_names("org/pairs", **copy),
+                load_dataset("org/pairs", split="test", **copy)["id"][:],
+                api.list_repo_files("org/pairs", repo_type="dataset", **copy),
+                api.list_repo_files("org/pairs", repo_type="dataset"),
+            ]
+            print(json.dumps(answers))
+            """,
+        )
+    assert scripts == ["builtins.RuntimeError", "Dataset scripts are no longer supported, but found pairs.py"]
+    assert names == ["default"]
+    assert ids == ["de.de", "de.en"]
+    assert branch == ["de.de/test/0000.parquet", "de.en/test/0000.parquet"]
+    assert main == ["README.md", "pairs.py"]
 
 
 @pytest.mark.parametrize(

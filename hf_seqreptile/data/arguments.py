@@ -1,11 +1,24 @@
 """Which examples to load: the arguments that every script shares."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass
 class DataArguments:
-    """Where the examples of each task come from, and how many of them to use."""
+    """Where the examples of each task come from, and how many of them to use.
+
+    A problem's own arguments subclass this and say in class attributes what its data looks like.
+    """
+
+    problem: ClassVar[str] = ""
+    """Which bundled sample `--dataset_name sample` means: `ner`, `qa` or `nli`. Default: none."""
+
+    list_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns whose values are lists, one item a word; a CSV file writes them as text. Default: none."""
+
+    id_names_task: ClassVar[bool] = False
+    """Whether ids such as `swahili-17-2` name each example's task, where nothing else does. Default: no."""
 
     dataset_name: str | None = field(
         default=None,
@@ -28,15 +41,33 @@ class DataArguments:
     test_file: list[str] | None = field(
         default=None, metadata={"nargs": "+", "help": "Test files, given as `train_file` is."}
     )
+    eval_dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "A dataset of the Hub, a local folder or `sample` to validate and test on, where they lie "
+            "elsewhere than the training data, which `dataset_config_name` and `task_column` are about then."
+        },
+    )
     languages: list[str] | None = field(
         default=None, metadata={"nargs": "+", "help": "Tasks to train on. Default: every task that the data names."}
     )
     eval_languages: list[str] | None = field(
         default=None,
-        metadata={"nargs": "+", "help": "Tasks to evaluate on, zero-shot where not trained on. Default: `languages`."},
+        metadata={
+            "nargs": "+",
+            "help": "Tasks to evaluate on, zero-shot where not trained on. Default: `languages`; with `eval_dataset`, "
+            "all of its tasks.",
+        },
     )
     task_column: str | None = field(
         default=None, metadata={"help": "The column that names each example's task, where one dataset holds them all."}
+    )
+    num_clusters: int | None = field(
+        default=None,
+        metadata={
+            "help": "Split the one training task into this many tasks by clustering, as the paper does with English "
+            "data. Default: do not."
+        },
     )
     max_train_samples: list[str] | None = field(
         default=None,

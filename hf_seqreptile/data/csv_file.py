@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hf_seqreptile.data.answers import Answers, answers_from_cells, answers_from_json
 from hf_seqreptile.data.text import read_lines
 from hf_seqreptile.errors import InputError
 
+_ANSWER = {"answer_text", "answer_start"}
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 
 
@@ -18,20 +20,23 @@ def read_csv(path: Path, list_columns: Collection[str]) -> Iterator[dict[str, An
     """Yield each row under the names of the header line.
 
     The values of `list_columns` become lists: a JSON list, or what white space separates. Another column whose values
-    are all integers becomes one of integers (`007` is a string); everything else stays a string, the empty one too.
+    are all integers becomes one of integers (`007` is a string); everything else stays a string, the empty one and
+    every `id` too. Answers to questions, as a JSON object in `answers` or one in `answer_text` and `answer_start`,
+    become `answers`: `{"text": [...], "answer_start": [...]}`.
 
     Raises:
         InputError: a name that the header lacks or repeats, a row with more or fewer values, a broken quotation or
-            a broken JSON list.
+            broken JSON, an answer without text or start.
     """
     integers: set[str] | None = None
     for _, row in _rows(path):
-        candidates = row.keys() - list_columns if integers is None else integers
+        candidates = row.keys() - {*list_columns, *_ANSWER, "answers", "id"} if integers is None else integers
         integers = {name for name in candidates if _INTEGER.fullmatch(row[name])}
     convert: dict[str, Callable[[str], Any]] = dict.fromkeys(integers or (), int)
     for place, row in _rows(path):
         convert |= {name: partial(_list, place=f"{place}, column `{name}`") for name in row.keys() & list_columns}
-        yield {name: convert[name](value) if name in convert else value for name, value in row.items()}
+        answers = _pop_answers(row, place)
+        yield {name: convert[name](value) if name in convert else value for name, value in row.items()} | answers
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -63,6 +68,15 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 "Put a value that holds a comma in quotation marks."
             )
         yield place, dict(zip(header, values, strict=True))
+
+
+def _pop_answers(row: dict[str, str], place: str) -> dict[str, Answers]:
+    """Take the answers out of `row`; empty where the file has no such column."""
+    if "answers" in row:
+        return {"answers": answers_from_json(row.pop("answers"), f"{place}, column `answers`")}
+    if row.keys() >= _ANSWER:
+        return {"answers": answers_from_cells(row.pop("answer_text"), row.pop("answer_start"), place)}
+    return {}
 
 
 def _list(value: str, place: str) -> list[Any]:

@@ -6,13 +6,14 @@ from pathlib import Path
 from datasets import Dataset
 
 from hf_seqreptile.data.build import Cache
-from hf_seqreptile.data.columns import split_by_column
+from hf_seqreptile.data.columns import split_by_column, split_by_id
 from hf_seqreptile.data.formats import SUFFIXES, check_file, read_file
-from hf_seqreptile.data.names import check_task_name, unknown_name
+from hf_seqreptile.data.names import SPLIT_NAMES, check_task_name, unknown_name
 from hf_seqreptile.errors import InputError
 
-_STEMS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-_ALL_STEMS = {stem for stems in _STEMS.values() for stem in stems}
+_ALL_STEMS = {stem for stems in SPLIT_NAMES.values() for stem in stems}
+ONE_TASK = "all"
+"""The task of `--train_file train.json --validation_file dev.json`, as Hugging Face's scripts take files."""
 
 
 class FileSource:
@@ -21,85 +22,104 @@ class FileSource:
     Args:
         items: split -> what the user typed after its argument.
         list_columns: columns that hold a list, for formats that cannot say so.
+        cache: where what is read is kept.
         task_column: the column that names each row's task; then every item is one plain file.
+        id_names_task: whether the ids of a file given without a name may name the tasks.
+        argument: what named the files of all splits. Default: `--{split}_file`.
     """
 
     def __init__(
         self,
         items: Mapping[str, Sequence[str] | None],
         list_columns: tuple[str, ...],
-        task_column: str | None,
         cache: Cache,
+        *,
+        task_column: str | None = None,
+        id_names_task: bool = False,
+        argument: str | None = None,
     ) -> None:
         self._items = items
         self._list_columns = list_columns
-        self._task_column = task_column
         self._cache = cache
-        self._paths: dict[str, dict[str, Path]] = {}
-        self._parts: dict[str, dict[str, Dataset]] = {}
+        self._task_column = task_column
+        self._id_names_task = id_names_task
+        self._argument = argument
+        self._found: dict[str, dict[str, Path | Dataset]] = {}
 
     def tasks(self, split: str) -> list[str]:
         """The tasks that have examples for `split`, in the order given; a folder's are sorted."""
-        return list(self._split_files(split) if self._task_column else self._find(split))
+        return list(self._find(split))
 
     def check(self, task: str, split: str, argument: str) -> None:
         """Refuse a task without a file for `split`; `argument` named it."""
         if task in self.tasks(split):
             return
-        known = {name for each in _STEMS for name in self.tasks(each)}
+        known = {name for each in self._items for name in self.tasks(each)}
         if task not in known:
             raise unknown_name(task, known, argument)
+        mend = "Name" if self._argument else f"Add `{task}=path` to --{split}_file, or name"
         raise InputError(
-            f"Task {task!r} has no {split} data. Add `{task}=path` to --{split}_file, or name the tasks that have "
-            f"some with --{'languages' if split == 'train' else 'eval_languages'}: "
-            f"{', '.join(self.tasks(split)) or 'none has'}."
+            f"Task {task!r} has no {split} data. {mend} the tasks that have some with "
+            f"--{'languages' if split == 'train' else 'eval_languages'}: {', '.join(self.tasks(split)) or 'none has'}."
         )
 
     def read(self, task: str, split: str) -> Dataset:
         """All examples of a task that `tasks` names."""
+        found = self._find(split)[task]
+        return self._read_file(found, split) if isinstance(found, Path) else found
+
+    def _find(self, split: str) -> dict[str, Path | Dataset]:
+        """The file of each task, or its examples where a file had to be read to learn of its tasks."""
+        if split not in self._found:
+            argument = self._argument or f"--{split}_file"
+            found: dict[str, Path | Dataset] = {}
+            for item in self._items.get(split) or ():
+                for task, content in self._find_in(item, split, argument).items():
+                    _refuse_twice(task, found, argument)
+                    found[task] = content
+            self._found[split] = found
+        return self._found[split]
+
+    def _find_in(self, item: str, split: str, argument: str) -> Mapping[str, Path | Dataset]:
+        path = Path(item).expanduser()
         if self._task_column:
-            return self._split_files(split)[task]
-        return read_file(self._find(split)[task], split, self._list_columns, self._cache)
+            return self._split_by_column(path, split, argument, self._task_column)
+        paths = _expand(item, split, argument)
+        for file in paths.values():
+            check_file(file)
+        if list(paths.values()) != [path]:
+            return paths
+        by_id = split_by_id(self._read_file(path, split)) if self._id_names_task else None
+        return by_id or ({ONE_TASK: path} if self._is_one_task else paths)
 
-    def _find(self, split: str) -> dict[str, Path]:
-        if split not in self._paths:
-            found: dict[str, Path] = {}
-            for item in self._items.get(split) or ():
-                for task, path in _expand(item, split).items():
-                    _refuse_twice(task, found, split)
-                    check_file(path)
-                    found[task] = path
-            self._paths[split] = found
-        return self._paths[split]
+    @property
+    def _is_one_task(self) -> bool:
+        """Whether each split is one file without a name, so that they belong together whatever they are called."""
+        given = [items for items in self._items.values() if items]
+        lone = [Path(items[0]).expanduser() for items in given if len(items) == 1]
+        return len(lone) == len(given) and all(p.is_file() for p in lone) and len({p.stem for p in lone}) > 1
 
-    def _split_files(self, split: str) -> dict[str, Dataset]:
-        assert self._task_column is not None
-        if split not in self._parts:
-            parts: dict[str, Dataset] = {}
-            for item in self._items.get(split) or ():
-                path = Path(item).expanduser()
-                if not path.is_file():
-                    raise InputError(
-                        f"--{split}_file: `{item}` is not a file. With --task_column, give plain files: the column "
-                        f"{self._task_column!r} names the tasks."
-                    )
-                check_file(path)
-                dataset = read_file(path, split, self._list_columns, self._cache)
-                for task, part in split_by_column(dataset, self._task_column, str(path)).items():
-                    _refuse_twice(task, parts, split)
-                    parts[task] = part
-            self._parts[split] = parts
-        return self._parts[split]
+    def _split_by_column(self, path: Path, split: str, argument: str, column: str) -> dict[str, Dataset]:
+        if not path.is_file():
+            raise InputError(
+                f"{argument}: `{path}` is not a file. With --task_column, give plain files: the column "
+                f"{column!r} names the tasks."
+            )
+        check_file(path)
+        return split_by_column(self._read_file(path, split), column, str(path))
+
+    def _read_file(self, path: Path, split: str) -> Dataset:
+        return read_file(path, split, self._list_columns, self._cache)
 
 
-def _refuse_twice(task: str, found: Mapping[str, object], split: str) -> None:
+def _refuse_twice(task: str, found: Mapping[str, object], argument: str) -> None:
     if task in found:
-        raise InputError(f"--{split}_file: the task {task!r} occurs twice. Give it one file, or two names.")
+        raise InputError(f"{argument}: the task {task!r} occurs twice. Give it one file, or two names.")
 
 
-def _expand(item: str, split: str) -> dict[str, Path]:
-    """The task and file that one item of `--{split}_file` stands for, or the several of a folder."""
-    origin = f"--{split}_file: `{item}`"
+def _expand(item: str, split: str, argument: str) -> dict[str, Path]:
+    """The task and file that one item of `argument` stands for, or the several of a folder."""
+    origin = f"{argument}: `{item}`"
     before, separator, after = item.partition("=")
     before = before.strip()
     named = bool(separator) and "/" not in before and "\\" not in before
@@ -116,9 +136,11 @@ def _expand(item: str, split: str) -> dict[str, Path]:
     own = _file_of_split(path, split)
     if named:
         if own is None:
-            raise InputError(f"{origin}: {path} holds no file named {' or '.join(_STEMS[split])} (.conll, .jsonl, …).")
+            raise InputError(
+                f"{origin}: {path} holds no file named {' or '.join(SPLIT_NAMES[split])} (.conll, .jsonl, …)."
+            )
         return {before: own}
-    found = {path.resolve().name: own} if own else _files_of_folder(path, split)
+    found = {path.resolve().name: own} if own else _files_of_folder(path, split, argument)
     if not found:
         raise InputError(
             f"{origin}: the folder holds no {split} files. Expected `{path}/de.conll` or `{path}/de/{split}.conll` "
@@ -127,7 +149,7 @@ def _expand(item: str, split: str) -> dict[str, Path]:
     return {check_task_name(task, origin): file for task, file in found.items()}
 
 
-def _files_of_folder(folder: Path, split: str) -> dict[str, Path]:
+def _files_of_folder(folder: Path, split: str, argument: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "README", "LICENSE")) or path.stem in _ALL_STEMS:
@@ -135,14 +157,14 @@ def _files_of_folder(folder: Path, split: str) -> dict[str, Path]:
         file = _file_of_split(path, split) if path.is_dir() else path
         if file is not None:
             task = path.name if path.is_dir() else path.stem
-            _refuse_twice(task, found, split)
+            _refuse_twice(task, found, argument)
             found[task] = file
     return found
 
 
 def _file_of_split(folder: Path, split: str) -> Path | None:
     """The folder's file that is named as the split; `None` where the task has none."""
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.stem in _STEMS[split]]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.stem in SPLIT_NAMES[split]]
     if len(files) > 1:
         raise InputError(
             f"{folder} holds several {split} files: {', '.join(file.name for file in files)}. Keep one, or name it."

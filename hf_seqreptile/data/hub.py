@@ -1,146 +1,144 @@
-"""Datasets of the Hugging Face Hub, and local folders that `datasets.load_dataset` accepts."""
+"""Datasets of the Hugging Face Hub, and local folders that `datasets.load_dataset` accepts: what their tasks are."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
-from datasets import Dataset, DatasetBuilder, DownloadMode, get_dataset_config_names, load_dataset_builder
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets import Dataset, DatasetBuilder
 
 from hf_seqreptile.data.build import Cache
-from hf_seqreptile.data.columns import split_by_column
+from hf_seqreptile.data.columns import split_by_column, split_by_id
 from hf_seqreptile.data.names import unknown_name
+from hf_seqreptile.data.repository import Repository
 from hf_seqreptile.errors import InputError
+
+_ALL_TASKS = re.compile(r"all(?:[_-].*)?", re.IGNORECASE)
 
 
 class HubSource:
-    """The tasks of a dataset: its configurations, or the values of one column.
+    """The tasks of a dataset: its configurations, the values of one column, or the prefixes of ids.
+
+    A configuration is named as its task, or as dataset and task: `xquad.de` of google/xquad and `mlqa.de.de` of
+    facebook/mlqa are the task `de`. Where some are named so, the others are tasks only when wanted, as is always a
+    configuration of all tasks (`all_languages`).
 
     Args:
         name: repository id or folder.
-        config: the one configuration to use; the default is one a task, named as the task.
-        task_column: the column that names each example's task.
+        config: the one configuration to use; the default is one a task.
         wanted: the tasks that the user named. A dataset with one configuration is one task where there is one at
             most: the one named, else it has the name of `config` or of the dataset.
+        cache: where prepared data is kept.
+        token: for private datasets.
+        task_column: the column that names each example's task.
+        id_names_task: whether the ids of a dataset with one configuration may name the tasks.
+        argument: what named the dataset.
     """
 
     def __init__(
         self,
         name: str,
         config: str | None,
-        task_column: str | None,
         wanted: Sequence[str],
         cache: Cache,
         token: str | bool | None,
+        *,
+        task_column: str | None = None,
+        id_names_task: bool = False,
+        argument: str = "--dataset_name",
     ) -> None:
-        self._name = name
+        self._repository = Repository(name, cache, token, argument)
         self._config = config
-        self._task_column = task_column
         self._wanted = wanted
-        self._cache = cache
-        self._token = token
-        # A folder's whole path, or `datasets` takes a folder named `text` for a format of its own.
-        self._path = str(Path(name).resolve()) if Path(name).is_dir() else name
-        self._builders: dict[str | None, DatasetBuilder] = {}
+        self._task_column = task_column
+        self._id_names_task = id_names_task
         self._parts: dict[str, Mapping[str, Dataset]] = {}
 
     def tasks(self, split: str) -> list[str]:
         """The tasks that the dataset names; which configurations have examples for `split` only loading tells."""
-        if self._task_column:
-            return list(self._split_column(split))
-        if self._config is None and (len(self._configs) > 1 or len(self._wanted) > 1):
-            return self._configs
-        return list(self._wanted) if len(self._wanted) == 1 else [self._config or Path(self._path).name]
+        if self._rows_name_tasks:
+            return list(self._split_rows(split)) if split in self._rows_builder.info.splits else []
+        if self._config is None and (len(self._repository.configs) > 1 or len(self._wanted) > 1):
+            return list(self._task_configs)
+        return list(self._wanted) if len(self._wanted) == 1 else [self._config or self._repository.name]
 
     def check(self, task: str, split: str, argument: str) -> None:
         """Refuse a task that the dataset does not have; `argument` named it."""
-        # Offline, any cached dataset passes for one with one configuration: only loading can tell.
-        guessed = not self._task_column and self._config is None and len(self._configs) == 1
-        if not guessed and task not in self.tasks(split):
-            raise unknown_name(task, self.tasks(split), argument)
+        if self._rows_name_tasks:
+            known = list(self._split_rows(split))
+        elif self._config is None and len(self._repository.configs) == 1:
+            # Offline, any cached dataset passes for one with one configuration: only loading can tell.
+            return
+        else:
+            known = self.tasks(split)
+        if task not in known and (self._rows_name_tasks or self._config or task not in self._repository.configs):
+            raise unknown_name(task, known, argument)
 
     def read(self, task: str, split: str) -> Dataset:
         """All examples of a task."""
-        if self._task_column:
-            return self._split_column(split)[task]
-        return self._take_split(self._load_task(task), split)
+        if self._rows_name_tasks:
+            return self._split_rows(split)[task]
+        return self._repository.take_split(self._load_task(task), split)
 
     @cached_property
-    def _configs(self) -> list[str]:
-        with self._explained():
-            return get_dataset_config_names(self._path, token=self._token, cache_dir=self._cache.directory)
+    def _task_configs(self) -> dict[str, str]:
+        """The tasks and their configurations where none is wanted."""
+        names = self._repository.configs
+        dotted = {}
+        for name in names:
+            first, *rest = name.split(".")
+            if first.lower() == self._repository.name.lower() and len(set(rest)) == 1:
+                dotted[rest[0]] = name
+        single = [name for name in names if not _ALL_TASKS.fullmatch(name)]
+        return dotted or {name: name for name in single or names}
 
     def _load_task(self, task: str) -> DatasetBuilder:
+        names = self._repository.configs
         if self._config is not None:
-            return self._load(self._config)
-        if len(self._configs) == 1 and not self._wanted:
-            return self._load(self._configs[0])
-        try:
-            return self._load(task)
-        except InputError:
-            # The one task wanted may be all of a dataset whose one configuration has another name.
-            if len(self._configs) > 1 or len(self._wanted) > 1:
-                raise
+            return self._repository.load(self._config)
+        if len(names) > 1:
+            return self._repository.load(self._task_configs.get(task, task))
+        if not self._wanted:
+            return self._repository.load(names[0])
+        # The one task wanted may be all of a dataset whose one configuration has another name.
+        alone = names if len(self._wanted) == 1 else []
+        # Offline, `names` is one guess, whatever is cached.
+        dataset = self._repository.name
+        return self._load_first([task, *alone, f"{dataset}.{task}", f"{dataset}.{task}.{task}"])
+
+    def _load_first(self, configs: Sequence[str]) -> DatasetBuilder:
+        """The first of `configs` that can be loaded; where none can, the error is that of the first."""
+        errors = []
+        for config in configs:
             try:
-                return self._load(self._configs[0])
-            except InputError:
-                pass
-            raise
+                return self._repository.load(config)
+            except InputError as error:
+                errors.append(error)
+        raise errors[0]
 
-    def _load(self, config: str | None) -> DatasetBuilder:
-        if config not in self._builders:
-            if config is not None and len(self._configs) > 1 and config not in self._configs:
-                raise unknown_name(config, self._configs, f"--dataset_name {self._name}", kind="configuration")
-            mode = DownloadMode.REUSE_CACHE_IF_EXISTS if self._cache.overwrite else None
-            with self._explained(config):
-                builder = load_dataset_builder(
-                    self._path, config, cache_dir=self._cache.directory, token=self._token, download_mode=mode
-                )
-                builder.download_and_prepare(download_mode=mode)
-            self._builders[config] = builder
-        return self._builders[config]
-
-    def _take_split(self, builder: DatasetBuilder, split: str) -> Dataset:
-        splits = builder.info.splits
-        if split not in splits:
-            raise InputError(
-                f"--dataset_name {self._name} has no split {split!r}, only {', '.join(splits)}. Do without {split} "
-                f"data, or give files for all splits (--{split}_file name=path) instead of --dataset_name."
-            )
-        if not splits[split].num_examples:
-            raise InputError(
-                f"--dataset_name {self._name} has no examples in the split {split!r}. Leave the task out."
-            )
-        return builder.as_dataset(split=split)
-
-    def _split_column(self, split: str) -> Mapping[str, Dataset]:
-        assert self._task_column is not None
-        if split not in self._parts:
-            dataset = self._take_split(self._load(self._config), split)
-            self._parts[split] = split_by_column(dataset, self._task_column, f"{self._name}, {split}")
-        return self._parts[split]
-
-    @contextmanager
-    def _explained(self, config: str | None = None) -> Iterator[None]:
-        """Turn the errors of `datasets` into InputErrors that name the dataset and the mend."""
-        place = f"--dataset_name {self._name}" + (f", configuration {config!r}" if config else "")
+    @cached_property
+    def _rows_name_tasks(self) -> bool:
+        if self._task_column:
+            return True
+        if not self._id_names_task or (self._config is None and len(self._repository.configs) > 1):
+            return False
         try:
-            yield
-        except DatasetNotFoundError as error:
-            mend = "Check its name; if it is private or gated, log in with `hf auth login`."
-            raise InputError(f"{place}: {error} {mend}") from error
-        except ConnectionError as error:
-            mend = "Load it once while online (is HF_HUB_OFFLINE set?), or give local files with --train_file."
-            raise InputError(f"{place}: neither reachable nor in the cache ({error}). {mend}") from error
-        except FileNotFoundError as error:
-            mend = "Give files in a format of ours with --train_file."
-            raise InputError(f"{place}: no data files that `datasets` can read ({error}). {mend}") from error
-        except DatasetGenerationError as error:
-            raise InputError(f"{place}: its files cannot be read ({error.__cause__ or error}).") from error
-        except RuntimeError as error:
-            mend = "Download its files, or convert them, and give them with --train_file."
-            raise InputError(f"{place}: {error}. {mend}") from error
-        except (OSError, ValueError) as error:
-            mend = "Choose another with --languages or --dataset_config_name, or give --task_column." if config else ""
-            raise InputError(f"{place}: {str(error).rstrip('.')}. {mend}".rstrip()) from error
+            splits = self._rows_builder.info.splits
+        except InputError:
+            # Reading the task will say what is wrong.
+            return False
+        filled = [split for split in splits if splits[split].num_examples]
+        return bool(filled) and all(split_by_id(self._rows_builder.as_dataset(split=split)) for split in filled)
+
+    @property
+    def _rows_builder(self) -> DatasetBuilder:
+        return self._repository.load(self._config)
+
+    def _split_rows(self, split: str) -> Mapping[str, Dataset]:
+        if split not in self._parts:
+            dataset = self._repository.take_split(self._rows_builder, split)
+            if self._task_column:
+                parts = split_by_column(dataset, self._task_column, f"{self._repository.origin}, {split}")
+            else:
+                parts = split_by_id(dataset) or {}
+            self._parts[split] = parts
+        return self._parts[split]

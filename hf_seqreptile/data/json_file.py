@@ -1,10 +1,11 @@
-"""JSON files: a list of objects, the same under "data", or one object a line."""
+"""JSON files: a list of objects, the same under "data", nested SQuAD, or one object a line."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hf_seqreptile.data.squad import flatten, is_nested
 from hf_seqreptile.data.text import read_lines
 from hf_seqreptile.errors import InputError
 
@@ -12,7 +13,10 @@ _MEND = 'Give one object a line, or (in .json) a list of objects or {"data": [ob
 
 
 def read_json(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a .json file (a list, `{"data": [...]}` or one object a line) as they are."""
+    """Yield the objects of a .json file (a list, `{"data": [...]}` or one object a line) as they are.
+
+    Objects with paragraphs are the articles of a SQuAD file, which yields its questions instead.
+    """
     text = "".join(line for _, line in read_lines(path))
     try:
         content = json.loads(text)
@@ -26,9 +30,11 @@ def read_json(path: Path) -> Iterator[dict[str, Any]]:
         content = content.get("data")
     if not isinstance(content, list):
         yield from read_json_lines(path)
-        return
-    for row, item in enumerate(content, 1):
-        yield _object(item, f"{path}, row {row}")
+    elif is_nested(content):
+        yield from flatten(content, path)
+    else:
+        for row, item in enumerate(content, 1):
+            yield _object(item, f"{path}, row {row}")
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

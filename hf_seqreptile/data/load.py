@@ -1,7 +1,8 @@
 """From arguments to one Dataset for each task and split."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from datasets import Dataset
 
@@ -33,7 +34,6 @@ class Source(Protocol):
 def load_tasks(
     args: DataArguments,
     splits: Sequence[str],
-    columns: tuple[str, ...] = ("tokens", "ner_tags"),
     *,
     cache_dir: str | None = None,
     token: str | bool | None = None,
@@ -42,59 +42,96 @@ def load_tasks(
 
     Args:
         args: where the examples come from. "train" holds `languages` (default: every task the data names), the other
-            splits `eval_languages` (default: `languages`, else the tasks of the training data, else every task of the
-            split).
-        columns: the columns whose values are lists, one item a word. A CSV file writes them as text; and they say
-            which bundled sample to use. Empty for problems whose columns hold single values (QA, NLI).
+            splits `eval_languages` (default: with `eval_dataset`, every task it names; else `languages`, else the
+            tasks of the training data, else every task of the split).
+        splits: which to load.
         cache_dir: where prepared data is kept. Default: the cache of `datasets`.
         token: for private datasets of the Hub. Default: the one logged in with.
 
     Returns:
         split -> task -> Dataset with the columns of its source. CoNLL files give "tokens" and "ner_tags", lists of
-        strings, tags in IOB2. `max_*_samples` keep the first examples of a task.
+        strings, tags in IOB2; nested SQuAD files give "id", "title", "context", "question" and "answers".
+        `max_*_samples` keep the first examples of a task.
 
     Raises:
         InputError: what the user can mend, from malformed files to languages that the data does not have.
     """
-    source = _choose_source(args, columns, Cache(cache_dir, args.overwrite_cache), token)
+    _refuse_contradictions(args)
+    sources = _choose_sources(args, splits, Cache(cache_dir, args.overwrite_cache), token)
     limits = {split: parse_limits(getattr(args, _LIMITS[split]), f"--{_LIMITS[split]}") for split in splits}
-    tasks = {split: _choose_tasks(args, source, split) for split in splits}
+    tasks = {split: _choose_tasks(args, sources[split], split) for split in splits}
     for split in splits:
         check_limits(limits[split], tasks[split], f"--{_LIMITS[split]}")
     return {
-        split: {task: take_first(_read(source, task, split), task, limits[split]) for task in tasks[split]}
+        split: {task: take_first(_read(sources[split], task, split), task, limits[split]) for task in tasks[split]}
         for split in splits
     }
 
 
-def _choose_source(args: DataArguments, columns: tuple[str, ...], cache: Cache, token: str | bool | None) -> Source:
-    files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
-    given = [f"--{split}_file" for split, items in files.items() if items]
+def _refuse_contradictions(args: DataArguments) -> None:
+    given = [f"--{split}_file" for split, items in _files(args).items() if items]
     if args.dataset_name and given:
         raise InputError(f"--dataset_name and {given[0]} exclude each other. Leave one of them out.")
-    if not args.dataset_name and not given:
-        raise InputError("No data. Give --dataset_name or --train_file; to try things out: --dataset_name sample")
+    if args.eval_dataset and given and given[-1] != "--train_file":
+        raise InputError(f"--eval_dataset and {given[-1]} exclude each other. Leave one of them out.")
     if args.dataset_config_name and (given or args.dataset_name == "sample"):
         raise InputError("--dataset_config_name is for datasets of the Hub. Leave it out.")
+    if args.task_column and args.dataset_name == "sample":
+        raise InputError("--task_column does not go with the sample, which has one file a task. Leave it out.")
+
+
+def _files(args: DataArguments) -> dict[str, list[str] | None]:
+    return {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
+
+
+def _choose_sources(
+    args: DataArguments, splits: Sequence[str], cache: Cache, token: str | bool | None
+) -> dict[str, Source]:
+    """Where the examples of each split come from."""
+    elsewhere = [split for split in splits if split != "train" and args.eval_dataset]
+    sources: dict[str, Source] = {}
+    if len(elsewhere) < len(splits):
+        sources = dict.fromkeys(splits, _own_source(args, cache, token))
+    if elsewhere:
+        sources |= dict.fromkeys(elsewhere, _evaluation_source(args, elsewhere, cache, token))
+    return sources
+
+
+def _own_source(args: DataArguments, cache: Cache, token: str | bool | None) -> Source:
     if args.dataset_name == "sample":
-        if args.task_column:
-            raise InputError("--task_column does not go with the sample, which has one file a task. Leave it out.")
-        return sample_source(columns, cache)
+        return sample_source(args.problem, args.list_columns, cache, "--dataset_name")
+    rows: dict[str, Any] = {"task_column": args.task_column, "id_names_task": args.id_names_task}
     if args.dataset_name:
-        wanted = list(dict.fromkeys([*(args.languages or ()), *(args.eval_languages or ())]))
-        return HubSource(args.dataset_name, args.dataset_config_name, args.task_column, wanted, cache, token)
-    return FileSource(files, columns, args.task_column, cache)
+        wanted = [*(args.languages or ()), *(() if args.eval_dataset else args.eval_languages or ())]
+        wanted = list(dict.fromkeys(wanted))
+        return HubSource(args.dataset_name, args.dataset_config_name, wanted, cache, token, **rows)
+    files = _files(args)
+    if not any(files.values()):
+        raise InputError("No data. Give --dataset_name or --train_file; to try things out: --dataset_name sample")
+    return FileSource(files, args.list_columns, cache, **rows)
+
+
+def _evaluation_source(args: DataArguments, splits: Sequence[str], cache: Cache, token: str | bool | None) -> Source:
+    """The source that `eval_dataset` names; a folder without a dataset card is one of files, one a task."""
+    name, argument = str(args.eval_dataset), "--eval_dataset"
+    if name == "sample":
+        return sample_source(args.problem, args.list_columns, cache, argument)
+    if Path(name).is_dir() and not (Path(name) / "README.md").is_file():
+        return FileSource({split: [name] for split in splits}, args.list_columns, cache, argument=argument)
+    wanted = args.eval_languages or ()
+    return HubSource(name, None, wanted, cache, token, id_names_task=args.id_names_task, argument=argument)
 
 
 def _choose_tasks(args: DataArguments, source: Source, split: str) -> list[str]:
-    named, argument = args.languages, "--languages"
-    if split != "train" and args.eval_languages:
-        named, argument = args.eval_languages, "--eval_languages"
+    named, argument, like_training = args.languages, "--languages", True
+    if split != "train" and (args.eval_languages or args.eval_dataset):
+        named, argument, like_training = args.eval_languages, "--eval_languages", False
     if named:
         check_distinct(named, argument)
-    tasks = named or source.tasks("train") or source.tasks(split)
+    tasks = named or (like_training and source.tasks("train")) or source.tasks(split)
     if not tasks:
-        raise InputError(f"No {split} data. Add --{split}_file name=path.")
+        mend = "Choose a dataset that has some." if args.dataset_name else f"Add --{split}_file name=path."
+        raise InputError(f"No {split} data. {mend}")
     for task in tasks:
         check_task_name(task, argument)
         source.check(task, split, argument)

@@ -1,9 +1,12 @@
-"""Names of tasks: which are allowed, and what to say about an unknown one."""
+"""Names of tasks and splits: which are allowed, and what to say about an unknown one."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from hf_seqreptile.errors import InputError
+
+SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+"""What files and folders call each split."""
 
 
 def check_task_name(name: str, origin: str) -> str:

@@ -1,23 +1,25 @@
-"""The bundled sample, so that a first run needs no download."""
+"""The bundled samples, so that a first run needs no download."""
 
 from importlib.resources import files
 from pathlib import Path
 
 from hf_seqreptile.data.build import Cache
 from hf_seqreptile.data.files import FileSource
+from hf_seqreptile.data.names import SPLIT_NAMES
 from hf_seqreptile.errors import InputError
 
-_PROBLEMS: dict[tuple[str, ...], str] = {("tokens", "ner_tags"): "ner"}
+_SAMPLES = Path(str(files("hf_seqreptile.data"))) / "sample"
 
 
-def sample_source(columns: tuple[str, ...], cache: Cache) -> FileSource:
-    """The sample of the problem whose examples have `columns`; some of its languages have no training data."""
-    problem = _PROBLEMS.get(columns)
-    if problem is None:
-        known = "; ".join(f"{name}: {' and '.join(names)}" for names, name in _PROBLEMS.items())
+def sample_source(
+    problem: str, list_columns: tuple[str, ...], cache: Cache, argument: str = "--dataset_name"
+) -> FileSource:
+    """The sample of `problem`, one folder a language; some of its languages have no training data."""
+    bundled = sorted(path.name for path in _SAMPLES.iterdir() if path.is_dir())
+    if problem not in bundled:
         raise InputError(
-            f"--dataset_name sample: no sample has the columns of this problem ({', '.join(columns) or 'not lists'}). "
-            f"Bundled: {known}. Give --train_file or another --dataset_name."
+            f"{argument} sample: {problem!r} is not among the problems that a sample is bundled for: "
+            f"{', '.join(bundled)}. Give --train_file or another dataset."
         )
-    folder = str(Path(str(files("hf_seqreptile.data"))) / "sample" / problem)
-    return FileSource({split: [folder] for split in ("train", "validation", "test")}, columns, None, cache)
+    folder = str(_SAMPLES / problem)
+    return FileSource({split: [folder] for split in SPLIT_NAMES}, list_columns, cache, argument=argument)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ Tasks = Mapping[str, Dataset]
 @dataclass
 class TokenClassificationArguments(DataArguments):
     """Data arguments of `run_ner.py`."""
+
+    problem: ClassVar[str] = "ner"
+    list_columns: ClassVar[tuple[str, ...]] = ("tokens", "ner_tags")
 
     task_name: str = field(default="ner", metadata={"help": "Names the label column: `ner` reads `ner_tags`."})
     text_column_name: str | None = field(

@@ -10,6 +10,14 @@ import pytest
 from hf_seqreptile.data import DataArguments, load_tasks
 from hf_seqreptile.errors import InputError
 
+
+class Words(DataArguments):
+    """Words with tags, as NER has them."""
+
+    problem = "ner"
+    list_columns = ("tokens", "ner_tags")
+
+
 Loaded = dict[str, dict[str, datasets.Dataset]]
 
 
@@ -22,12 +30,10 @@ def quiet() -> Iterator[None]:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Loaded]:
-    """`load_tasks` with a cache of its own; arguments by name, `splits` and `columns` among them."""
+    """`load_tasks` with a cache of its own; arguments by name, of the class `kind`, and `splits`."""
 
-    def call(
-        splits: Sequence[str] = ("train",), columns: tuple[str, ...] = ("tokens", "ner_tags"), **arguments: Any
-    ) -> Loaded:
-        return load_tasks(DataArguments(**arguments), splits, columns, cache_dir=str(tmp_path / "cache"))
+    def call(splits: Sequence[str] = ("train",), kind: type[DataArguments] = Words, **arguments: Any) -> Loaded:
+        return load_tasks(kind(**arguments), splits, cache_dir=str(tmp_path / "cache"))
 
     return call
 

@@ -12,6 +12,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_seqreptile.data import DataArguments
 from hf_seqreptile.data.csv_file import read_csv
 
 ROWS = [
@@ -52,7 +53,7 @@ def test_nested_and_missing_values_of_any_row_are_kept(load: Callable[..., Any],
     early = [{"id": i, "answers": {"text": []}} for i in range(2500)]
     late = {"id": 2.5, "answers": {"text": ["x"], "start": [1]}, "extra": [{"a": None}, {"b": "c"}]}
     path = write("de.jsonl", "".join(json.dumps(row) + "\n" for row in [*early, late]))
-    rows = load(train_file=[path], columns=())["train"]["de"]
+    rows = load(train_file=[path], kind=DataArguments)["train"]["de"]
     assert rows[2500] == {**late, "extra": [{"a": None, "b": None}, {"a": None, "b": "c"}]}
     assert rows[0] == {"id": 0.0, "answers": {"text": [], "start": None}, "extra": None}
 
@@ -68,7 +69,7 @@ def test_parquet_keeps_its_types(load: Callable[..., Any], tmp_path: Path) -> No
 
 def test_csv_leaves_other_columns_alone(load: Callable[..., Any], write: Callable[..., str]) -> None:
     path = write("de.csv", 'premise,hypothesis,label,id\n"[Ja, a b",NA,2,1\n,null,-1,01\n')
-    assert load(train_file=[path], columns=())["train"]["de"].to_list() == [
+    assert load(train_file=[path], kind=DataArguments)["train"]["de"].to_list() == [
         {"premise": "[Ja, a b", "hypothesis": "NA", "label": 2, "id": "1"},
         {"premise": "", "hypothesis": "null", "label": -1, "id": "01"},
     ]

@@ -8,6 +8,8 @@ from typing import Any
 import datasets
 import pytest
 
+from hf_seqreptile.data import DataArguments
+
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -40,6 +42,15 @@ def test_evaluation_defaults_to_the_languages_trained_on(load: Callable[..., Any
     assert words(load(["train", "validation"], **files, languages=["de"])["validation"]) == {"de": ["Ulm"]}
     files.pop("train_file")
     assert list(load(["validation"], **files)["validation"]) == ["de", "sw"]
+
+
+def test_one_file_a_split_is_one_task(load: Callable[..., Any], write: Callable[..., str]) -> None:
+    """As Hugging Face's scripts take files; files that agree in their names keep them."""
+    train, dev = write("train.conll", conll("Rom")), write("dev.conll", conll("Ulm"))
+    loaded = load(["train", "validation"], train_file=[train], validation_file=[dev])
+    assert [words(tasks) for tasks in loaded.values()] == [{"all": ["Rom"]}, {"all": ["Ulm"]}]
+    again = load(["train", "validation"], train_file=[train], validation_file=[write("sub/train.conll", conll("Ulm"))])
+    assert [list(tasks) for tasks in again.values()] == [["train"], ["train"]]
 
 
 def test_limits_keep_the_first_examples(load: Callable[..., Any], files: dict[str, Any]) -> None:
@@ -110,7 +121,7 @@ def test_folders(load: Callable[..., Any], write: Callable[..., str], tmp_path: 
 def test_a_column_may_name_the_tasks(load: Callable[..., Any], write: Callable[..., str]) -> None:
     rows = [{"lang": lang, "n": n} for n, lang in enumerate(["de", "sw", "de", "nl"])]
     path = write("all=1.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    tasks = load(train_file=[path], task_column="lang", languages=["de", "sw"], columns=())["train"]
+    tasks = load(train_file=[path], task_column="lang", languages=["de", "sw"], kind=DataArguments)["train"]
     assert tasks["de"].to_list() == [rows[0], rows[2]]
     assert tasks["sw"].to_list() == [rows[1]]
 
@@ -164,8 +175,46 @@ def test_sample(load: Callable[..., Any], refusal: Callable[..., str]) -> None:
     assert loaded["train"]["sw"].column_names == ["tokens", "ner_tags"]
     message = refusal(dataset_name="sample", languages=["fr"])
     assert message.startswith("Task 'fr' has no train data.")
-    assert "no sample has the columns of this problem" in refusal(dataset_name="sample", columns=())
+    assert "'' is not among the problems that a sample is bundled for: ner" in refusal(
+        dataset_name="sample", kind=DataArguments
+    )
     assert "--task_column does not go with the sample" in refusal(dataset_name="sample", task_column="lang")
+
+
+def test_evaluation_data_may_lie_elsewhere(
+    load: Callable[..., Any], refusal: Callable[..., str], write: Callable[..., str], files: dict[str, Any]
+) -> None:
+    splits = ["train", "validation"]
+    train = {"train_file": files["train_file"]}
+    folder = str(Path(write("elsewhere/tr/validation.conll", conll("Van"))).parents[1])
+    write("elsewhere/sw.conll", conll("Lamu"))
+    loaded = load(splits, **train, eval_dataset=folder, languages=["de"])
+    assert words(loaded["train"]) == {"de": ["Rom", "Bonn", "Kiel"]}
+    assert words(loaded["validation"]) == {"sw": ["Lamu"], "tr": ["Van"]}
+    assert list(load(splits, **train, eval_dataset=folder, eval_languages=["tr"])["validation"]) == ["tr"]
+    # Not needed for evaluation alone.
+    assert list(load(["validation"], eval_dataset=folder)["validation"]) == ["sw", "tr"]
+    sample = load([*splits, "test"], **train, eval_dataset="sample")
+    assert list(sample["train"]) == ["de", "nl"]
+    assert "fr" in sample["validation"] and "fr" in sample["test"]
+    assert refusal(splits=splits, **train, eval_dataset=folder, eval_languages=["de"]).startswith(
+        "--eval_languages: unknown language 'de'. Known: sw, tr."
+    )
+    assert refusal(splits=splits, **files, eval_dataset=folder).startswith(
+        "--eval_dataset and --validation_file exclude each other. Leave one of them out."
+    )
+    assert refusal(splits=splits, eval_dataset=folder).startswith("No data. Give --dataset_name or --train_file")
+
+
+def test_a_folder_with_a_card_is_loaded_as_a_dataset_of_the_hub_is(
+    load: Callable[..., Any], write: Callable[..., str], files: dict[str, Any]
+) -> None:
+    write("cities/a-00000-of-00001.jsonl", json.dumps({"tokens": ["Van"], "ner_tags": ["B-LOC"]}))
+    configs = "- config_name: cities.tr\n  data_files: [{split: test, path: a-*}]\n"
+    configs += "- config_name: all_cities\n  data_files: [{split: test, path: a-*}]\n"
+    card = write("cities/README.md", f"---\nconfigs:\n{configs}---\n")
+    arguments = {"train_file": files["train_file"], "eval_dataset": str(Path(card).parent)}
+    assert words(load(["train", "test"], **arguments)["test"]) == {"tr": ["Van"]}
 
 
 def test_the_whole_sample_loads_by_default(load: Callable[..., Any]) -> None:
@@ -181,5 +230,3 @@ def test_real_data(load: Callable[..., Any]) -> None:
     assert {tag for row in tasks["nl"]["ner_tags"] for tag in row} == {
         "O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"
     }  # fmt: skip
-    squad = load(train_file=[f"sw={SHARED}/tydiqa_goldp/swahili_tydiqa_dev.json"], columns=())["train"]["sw"]
-    assert sum(len(p["qas"]) for row in squad for p in row["paragraphs"]) == 499

@@ -1,0 +1,62 @@
+"""The answers to a question, `{"text": [...], "answer_start": [...]}`, from the ways in which files write them."""
+
+import json
+import re
+from typing import Any
+
+from hf_seqreptile.errors import InputError
+
+Answers = dict[str, list[Any]]
+
+# pandas writes the integers of a column with empty cells as `12.0`.
+_START = re.compile(r"(\d+)(?:\.0)?")
+_OBJECT = '{"text": ["Rome"], "answer_start": [17]}'
+
+
+def answers_from_list(items: object, place: str) -> Answers:
+    """From a list of `{"text", "answer_start"}`, as nested SQuAD files have it."""
+    mend = 'Write "answers" as a list of {"text": "Rome", "answer_start": 17}, empty where there is none.'
+    if not isinstance(items, list):
+        raise InputError(f"{place}: no list of answers. {mend}")
+    for item in items:
+        if not (isinstance(item, dict) and _are_answers([item.get("text")], [item.get("answer_start")])):
+            raise InputError(f"{place}: `{str(item)[:80]}` is not an answer. {mend}")
+    return {name: [item[name] for item in items] for name in ("text", "answer_start")}
+
+
+def answers_from_json(value: str, place: str) -> Answers:
+    """From the JSON text of the object itself, as a cell of a CSV file holds it; an empty cell is no answer."""
+    if not value.strip():
+        return {"text": [], "answer_start": []}
+    try:
+        content = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{place}: not JSON ({error.msg} at character {error.colno}): `{value[:80]}`. Write {_OBJECT}."
+        ) from None
+    if not isinstance(content, dict) or not _are_answers(content.get("text"), content.get("answer_start")):
+        raise InputError(f"{place}: `{value[:80]}` has no list of texts with as many starts. Write {_OBJECT}.")
+    return {name: content[name] for name in ("text", "answer_start")}
+
+
+def answers_from_cells(text: str, start: str, place: str) -> Answers:
+    """From one answer's text and start in two cells; both are empty where there is no answer."""
+    if not text and not start:
+        return {"text": [], "answer_start": []}
+    number = _START.fullmatch(start)
+    if not text or not number:
+        raise InputError(
+            f"{place}: `answer_text` is `{text[:80]}` and `answer_start` is `{start[:80]}`. Give a text and the "
+            "number of characters before it in the context, or leave both empty."
+        )
+    return {"text": [text], "answer_start": [int(number[1])]}
+
+
+def _are_answers(texts: object, starts: object) -> bool:
+    return (
+        isinstance(texts, list)
+        and isinstance(starts, list)
+        and len(texts) == len(starts)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(start, int) and not isinstance(start, bool) for start in starts)
+    )
