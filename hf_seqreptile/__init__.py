@@ -12,11 +12,15 @@ from .methods.seq_reptile import SeqReptileTrainer
 from .methods.stl import STLTrainer
 from .methods.swep import SWEPTrainer
 from .methods.torchjd import TorchJDTrainer
+from .question_answering_pipeline import register_pipeline
 from .task_gradients import TaskGradientTrainer
 from .trainer import MultiTaskTrainer
 from .training_args import MultiTaskTrainingArguments
 
 __version__ = "0.1.0"
+
+# transformers 5 has no pipeline("question-answering"): from here on it has ours.
+register_pipeline()
 
 __all__ = [
     "METHODS",
