@@ -79,7 +79,7 @@ def main() -> None:
         AutoModelForTokenClassification,
         ModelArguments(model_name_or_path="offline-multilingual", trim_vocabulary=True),
         head.labels,
-        lambda: head.words(tasks),
+        lambda: head.texts(tasks),
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     train = head.encode(tasks["train"], tokenizer, "train")

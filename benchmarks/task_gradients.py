@@ -225,7 +225,7 @@ def offline_encoder() -> PreTrainedModel:
     tasks = load_tasks(data_args, ["train"])
     head = TokenClassification(tasks, data_args)
     model_args = ModelArguments(model_name_or_path="offline-multilingual", trim_vocabulary=True)
-    return load_model(AutoModelForTokenClassification, model_args, head.labels, lambda: head.words(tasks))[0]
+    return load_model(AutoModelForTokenClassification, model_args, head.labels, lambda: head.texts(tasks))[0]
 
 
 MODELS = {"bert": small_bert, "encoder": offline_encoder}

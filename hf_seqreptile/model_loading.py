@@ -13,8 +13,6 @@ from .errors import InputError
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
 
 MODEL = "model_name_or_path"
-PREFIX_SPACE_MODELS = {"bloom", "gpt2", "roberta", "deberta"}
-"""Models whose tokenizers take words one by one only if each begins with a space."""
 
 
 @dataclass
@@ -44,11 +42,15 @@ class ModelArguments:
         },
     )
 
+    def tokenizer_options(self, model_type: str) -> dict[str, Any]:
+        """How the tokenizer of a model of that type is to differ from the saved one."""
+        return {}
+
 
 def load_model(
     auto_class: type,
     args: ModelArguments,
-    labels: Sequence[str],
+    labels: Sequence[str] | None,
     texts: Callable[[], Iterable[str]],
     will_train: bool = True,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -60,7 +62,7 @@ def load_model(
     Args:
         auto_class: the `AutoModelFor…` of the problem.
         args: which model.
-        labels: names of the classes.
+        labels: names of the classes; `None` for a problem without classes.
         texts: gives the tasks' texts, for `trim_vocabulary`.
         will_train: whether the head can still learn other labels.
 
@@ -83,15 +85,11 @@ def load_model(
     config = _from_pretrained(
         "config_name" if args.config_name else MODEL, AutoConfig, args.config_name or path, **hub
     )
-    own_labels = label_names(config)
-    is_named = not all(label.startswith("LABEL_") for label in own_labels)
-    if set(labels) <= set(own_labels) or (is_named and not will_train):
-        labels = own_labels
-    label2id = {label: i for i, label in enumerate(labels)}
-    config.label2id, config.id2label = label2id, {i: label for label, i in label2id.items()}
-    prefix: dict[str, Any] = {"add_prefix_space": True} if config.model_type in PREFIX_SPACE_MODELS else {}
+    if labels is not None:
+        _set_labels(config, labels, will_train)
+    options = args.tokenizer_options(config.model_type)
     argument = "tokenizer_name" if args.tokenizer_name else MODEL
-    tokenizer = _from_pretrained(argument, AutoTokenizer, args.tokenizer_name or path, use_fast=True, **prefix, **hub)
+    tokenizer = _from_pretrained(argument, AutoTokenizer, args.tokenizer_name or path, **options, **hub)
     if not tokenizer.is_fast:
         raise InputError(f"{path} has no fast tokenizer, which this script needs to match words and subwords.")
     model = _from_pretrained(
@@ -105,6 +103,15 @@ def load_model(
     )
     tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
     return model, tokenizer
+
+
+def _set_labels(config: PreTrainedConfig, labels: Sequence[str], will_train: bool) -> None:
+    own_labels = label_names(config)
+    is_named = not all(label.startswith("LABEL_") for label in own_labels)
+    if set(labels) <= set(own_labels) or (is_named and not will_train):
+        labels = own_labels
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    config.id2label = dict(enumerate(labels))
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:

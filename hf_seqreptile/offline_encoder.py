@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sized
@@ -25,6 +24,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from tqdm.auto import tqdm
 from transformers import BertConfig
 
+from hf_seqreptile.cache import cache_folder
 from hf_seqreptile.e5_weights import E5Weights, bert_tensors, read_e5_weights
 from hf_seqreptile.errors import InputError
 
@@ -72,8 +72,7 @@ def build_offline_encoder(texts: Iterable[str] | None = None, cache_dir: Path | 
             are then cut into the same pieces, and get the same hidden states, as with the whole vocabulary. Words
             may come one by one or in sentences, since no piece crosses a space. None (the default) keeps the whole
             vocabulary: 250,002 pieces, 470 MB on disk.
-        cache_dir: the folder to build in. None (the default) takes the environment variable HF_SEQREPTILE_CACHE,
-            else hf_seqreptile in $XDG_CACHE_HOME, else ~/.cache/hf_seqreptile.
+        cache_dir: the folder to build in. Default: [`cache_folder`].
 
     Returns:
         The folder, for `from_pretrained`.
@@ -92,7 +91,7 @@ def build_offline_encoder(texts: Iterable[str] | None = None, cache_dir: Path | 
     kept = np.arange(len(weights.pieces)) if texts is None else _needed_pieces(weights, texts)
 
     digest = hashlib.sha256(f"{_RECIPE}:".encode() + kept.astype("<i8").tobytes()).hexdigest()[:12]
-    cache = _default_cache() if cache_dir is None else cache_dir
+    cache = cache_folder() if cache_dir is None else cache_dir
     folder = cache / f"{OFFLINE_ENCODER}-{_PACKAGE}-{version}-{digest}"
     if folder.is_dir():
         return folder
@@ -118,12 +117,6 @@ def _publish(built: Path, folder: Path) -> None:
         # Another process that built the same encoder came first; its folder is whole, since it too was renamed.
         if not folder.is_dir():
             raise
-
-
-def _default_cache() -> Path:
-    chosen = os.environ.get("HF_SEQREPTILE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(chosen).expanduser() if chosen else Path(base).expanduser() / "hf_seqreptile"
 
 
 def _find_weights() -> tuple[Path, str]:

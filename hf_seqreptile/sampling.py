@@ -32,7 +32,7 @@ class TaskStream:
 
     Args:
         name: the task; two tasks of one size still get different orders.
-        size: number of examples.
+        size: number of examples (rows).
         block: examples that one draw takes; with `lengths`, examples of similar length come in one block.
         seed: seed of all orders.
         lengths: length of each example, for grouping; `None` keeps the order purely random.
@@ -91,6 +91,7 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         seed: seed of the draws and of every task's order.
         lengths: for each task the lengths of its examples, to group similar ones; `None` for random order.
         parallel_draws: W, draws that are worked on at the same time.
+        rows: number of rows of each task, where that is not the number of its examples (long ones have several).
     """
 
     drop_last = False
@@ -104,6 +105,7 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         seed: int = 0,
         lengths: Mapping[str, Sequence[int] | None] | None = None,
         parallel_draws: int = 1,
+        rows: Mapping[str, int] | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.micro_batches = micro_batches
@@ -114,8 +116,8 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         self._seed = seed
         self._epoch = 0
         self._streams = {
-            task: TaskStream(task, size, batch_size * micro_batches, seed, lengths[task] if lengths else None)
-            for task, size in sizes.items()
+            task: TaskStream(task, number, batch_size * micro_batches, seed, lengths[task] if lengths else None)
+            for task, number in (rows or sizes).items()
         }
 
     def _whole_steps(self, draws: int) -> int:

@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 AVERAGE = "avg"
@@ -13,6 +14,24 @@ SCORES_FILE = "scores.md"
 MISSING = "–"
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 """Metrics of a trainer that are not scores."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that a trainer reports.
+
+    Args:
+        name: `f1`, `accuracy`.
+        perfect: the value of a perfect score: 1, or 100 where the problem's official script reports percent.
+    """
+
+    name: str
+    perfect: float = 1.0
+
+    def fraction(self, value: float) -> float:
+        """A reported value as a fraction of the perfect one."""
+        return value / self.perfect
+
 
 Scores = Mapping[str, float]
 """A score, as a fraction, for each task and for `avg`."""
@@ -22,20 +41,22 @@ ScoreTables = Mapping[str, ScoreRows]
 """A table for each split: `validation`, `test`."""
 
 
-def scores_by_task(metrics: Mapping[str, float], prefix: str, tasks: Sequence[str], metric: str) -> dict[str, float]:
+def scores_by_task(
+    metrics: Mapping[str, float], prefix: str, tasks: Sequence[str], metric: Metric
+) -> dict[str, float]:
     """Each task's score from a trainer's metrics, and their mean under `avg`.
 
     Args:
         metrics: as `evaluate` returns them, `eval_sw_f1`; those of several trainers may be put together.
         prefix: `eval` or `test`.
         tasks: whose scores to take; one without the metric is left out.
-        metric: `f1`, `accuracy`.
+        metric: whose values to take.
 
     Returns:
-        The scores; `avg` is their plain mean, and is left out where a task lacks the metric.
+        The scores, as fractions; `avg` is their plain mean, and is left out where a task lacks the metric.
     """
-    keys = {task: f"{prefix}_{task}_{metric}" for task in tasks}
-    scores = {task: metrics[key] for task, key in keys.items() if key in metrics}
+    keys = {task: f"{prefix}_{task}_{metric.name}" for task in tasks}
+    scores = {task: metric.fraction(metrics[key]) for task, key in keys.items() if key in metrics}
     if scores and len(scores) == len(keys):
         # Not the metrics' own average: with several trainers' metrics put together it is only that of the last.
         scores[AVERAGE] = sum(scores.values()) / len(scores)

@@ -17,18 +17,20 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from .checkpoints import last_complete_checkpoint
 from .data.arguments import DataArguments
 from .errors import InputError
+from .heads.head import Head, Splits, Tasks
 from .methods import method_class
 from .model_loading import ModelArguments
 from .plots import plot_training
 from .publishing import TRAINING_PLOT, write_model_card
-from .scores import SCORES_FILE, average_over_tasks, scores_by_task, write_scores
+from .scores import SCORES_FILE, Metric, average_over_tasks, scores_by_task, write_scores
+from .task_datasets import count_examples
 from .trainer import MultiTaskMixin
 from .training_args import MultiTaskTrainingArguments
 
 logger = logging.getLogger(__name__)
 
-Splits = Mapping[str, Mapping[str, Dataset]]
-"""Datasets by split and by task."""
+WritePredictions = Callable[[Path, str, str, PredictionOutput, Dataset], None]
+"""[`Head.write_predictions`]."""
 
 
 @contextmanager
@@ -70,24 +72,36 @@ def set_up_logging(args: MultiTaskTrainingArguments) -> None:
 
 @dataclass
 class Run:
-    """One model to train or evaluate: its arguments and raw datasets."""
+    """One model to train or evaluate: its arguments and raw datasets.
+
+    Args:
+        args: of the training.
+        tasks: raw datasets by split and task.
+        languages: what is trained on; it may be split into tasks that have other names.
+    """
 
     args: MultiTaskTrainingArguments
     tasks: Splits
+    languages: Sequence[str]
 
     @property
     def zero_shot(self) -> list[str]:
         """Tasks that are evaluated but not trained on."""
-        trained = self.tasks.get("train", {})
-        evaluated = [*self.tasks.get("validation", ()), *self.tasks.get("test", ())] if trained else []
-        return [task for task in dict.fromkeys(evaluated) if task not in trained]
+        evaluated = [*self.tasks.get("validation", ()), *self.tasks.get("test", ())] if self.languages else []
+        return [task for task in dict.fromkeys(evaluated) if task not in self.languages]
 
 
-def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits) -> list[Run]:
-    """One run; for STL one for each training task, in a folder of that name."""
+def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits, languages: Sequence[str]) -> list[Run]:
+    """One run; for STL one for each training task, in a folder of that name.
+
+    Args:
+        args: of the training.
+        tasks: raw datasets by split and task.
+        languages: what is trained on.
+    """
     if args.method != "stl" or "train" not in tasks:
-        return [Run(args, tasks)]
-    if left_out := Run(args, tasks).zero_shot:
+        return [Run(args, tasks, languages)]
+    if left_out := Run(args, tasks, languages).zero_shot:
         logger.warning("--method stl scores each model on its own language alone; left out: %s.", ", ".join(left_out))
     runs = []
     for task in tasks["train"]:
@@ -98,7 +112,7 @@ def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits) -> list[Run]:
             )
         own = copy.copy(args)
         own.output_dir = str(args.folder / task)
-        runs.append(Run(own, {split: {task: data[task]} for split, data in tasks.items()}))
+        runs.append(Run(own, {split: {task: data[task]} for split, data in tasks.items()}, [task]))
     return runs
 
 
@@ -119,30 +133,39 @@ def train(trainer: MultiTaskMixin) -> None:
     trainer.save_state()
 
 
-def evaluate(trainer: MultiTaskMixin, tasks: Mapping[str, Dataset]) -> dict[str, float]:
-    """Metrics of every task's validation split, saved as `eval_results.json`."""
-    metrics = trainer.evaluate(dict(tasks)) | {"eval_samples": sum(map(len, tasks.values()))}
+def evaluate(trainer: MultiTaskMixin, tasks: Tasks, write: WritePredictions) -> dict[str, float]:
+    """Metrics and predictions of every task's validation split; the metrics are saved as `eval_results.json`."""
+
+    def save(task: str, prediction: PredictionOutput) -> None:
+        _write_predictions(trainer, write, "eval", tasks, task, prediction)
+
+    metrics = trainer.evaluate(dict(tasks), on_prediction=save) | {"eval_samples": _examples(tasks)}
     trainer.save_metrics("eval", metrics)
     return metrics
 
 
-def predict(
-    trainer: MultiTaskMixin, tasks: Mapping[str, Dataset], write: Callable[[Path, str, PredictionOutput], None]
-) -> dict[str, float]:
-    """Predictions for every task's test split, and their metrics, saved as `predict_results.json`.
-
-    `write(folder, suffix, prediction)` writes one task's predictions; `suffix` is empty where there is one task.
-    """
+def predict(trainer: MultiTaskMixin, tasks: Tasks, write: WritePredictions) -> dict[str, float]:
+    """Predictions for every task's test split, and their metrics, saved as `predict_results.json`."""
     metrics: dict[str, float] = {}
     for task, dataset in tasks.items():
         prediction = trainer.predict(dataset, metric_key_prefix=f"predict_{task}")
         metrics |= prediction.metrics or {}
-        if trainer.is_world_process_zero():
-            write(trainer.args.folder, f"_{task}" if len(tasks) > 1 else "", prediction)
+        _write_predictions(trainer, write, "predict", tasks, task, prediction)
     metrics |= average_over_tasks(metrics, list(tasks), "predict")
-    metrics |= {"predict_samples": sum(map(len, tasks.values()))}
+    metrics |= {"predict_samples": _examples(tasks)}
     trainer.save_metrics("predict", metrics)
     return metrics
+
+
+def _write_predictions(
+    trainer: MultiTaskMixin, write: WritePredictions, stage: str, tasks: Tasks, task: str, prediction: PredictionOutput
+) -> None:
+    if trainer.is_world_process_zero():
+        write(trainer.args.folder, stage, f"_{task}" if len(tasks) > 1 else "", prediction, tasks[task])
+
+
+def _examples(tasks: Tasks) -> int:
+    return sum(map(count_examples, tasks.values()))
 
 
 @dataclass
@@ -161,8 +184,7 @@ def finish(
     metrics: Mapping[str, float],
     model_args: ModelArguments,
     data_args: DataArguments,
-    metric: str,
-    pipeline_tag: str,
+    head: Head,
 ) -> FinishedRun:
     """Write the run's score table and, where it trained, its plot and model card.
 
@@ -172,30 +194,30 @@ def finish(
         metrics: of all splits.
         model_args: for the card.
         data_args: for the card.
-        metric: which metric table and plot show.
-        pipeline_tag: the problem, as the Hub names it.
+        head: the problem, and which metric table and plot show.
     """
     finished = FinishedRun(run, trainer.state.log_history, metrics)
     if trainer.is_world_process_zero():
-        folder, tables = run.args.folder, score_tables([finished], metric)
+        folder, tables = run.args.folder, score_tables([finished], head.metric)
         write_scores(folder, tables, run.zero_shot)
         if run.args.do_train:
             title = f"{trainer.title}: {folder.resolve().name}"
-            plot_training(trainer.state.log_history, metric, folder / TRAINING_PLOT, title)
+            plot_training(trainer.state.log_history, head.metric, folder / TRAINING_PLOT, title)
             write_model_card(
                 trainer,
                 folder,
-                pipeline_tag=pipeline_tag,
+                pipeline_tag=head.pipeline_tag,
                 base_model=str(model_args.model_name_or_path),
                 dataset_name=data_args.dataset_name,
+                languages=run.languages,
                 tables=tables,
                 zero_shot=run.zero_shot,
-                metric=metric,
+                metric=head.metric.name,
             )
     return finished
 
 
-def report(finished: Sequence[FinishedRun], args: MultiTaskTrainingArguments, metric: str) -> None:
+def report(finished: Sequence[FinishedRun], args: MultiTaskTrainingArguments, metric: Metric) -> None:
     """Print the scores and where everything is; several runs' scores are gathered in the folder above theirs."""
     if args.process_index != 0:
         return
@@ -208,7 +230,7 @@ def report(finished: Sequence[FinishedRun], args: MultiTaskTrainingArguments, me
             print(f"Model, card (README.md) and plot ({TRAINING_PLOT}) are in {one.run.args.folder}")
 
 
-def score_tables(finished: Sequence[FinishedRun], metric: str) -> dict[str, dict[str, dict[str, float]]]:
+def score_tables(finished: Sequence[FinishedRun], metric: Metric) -> dict[str, dict[str, dict[str, float]]]:
     """For each split that was evaluated a row of scores, under one for the start if that was evaluated too.
 
     The row has the method's name, or is called `model` where nothing was trained.

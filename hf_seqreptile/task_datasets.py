@@ -12,8 +12,15 @@ from .errors import InputError
 RESERVED_NAMES = {"avg"}
 
 
+WINDOWS_OF = "overflow_to_sample_mapping"
+"""The column, named as by tokenizers, that tells which example a row is a window of, where long ones have several."""
+
+
 class TaskDatasets(Dataset):
     """The tasks' datasets by name. Indexed by (task, row); its length is the number of all examples.
+
+    `sizes` holds N_t, the number of examples of each task, and `rows` the number of its rows. They differ where long
+    examples were cut into several windows and the column `overflow_to_sample_mapping` tells which.
 
     Raises:
         InputError: no task, a task without examples or without a length, or a name that the metrics need.
@@ -22,16 +29,17 @@ class TaskDatasets(Dataset):
     def __init__(self, tasks: Mapping[str, Dataset]) -> None:
         if not isinstance(tasks, Mapping) or not tasks:
             raise InputError('train_dataset must be a dict with one dataset for each task: {"de": de, "sw": sw}.')
-        sizes = {name: len(dataset) if isinstance(dataset, Sized) else None for name, dataset in tasks.items()}
-        for name, size in sizes.items():
+        rows = {name: len(dataset) if isinstance(dataset, Sized) else None for name, dataset in tasks.items()}
+        for name, number in rows.items():
             if name in RESERVED_NAMES:
                 raise InputError(f"A task cannot be called {name!r}: that name is the average's. Rename it.")
-            if size is None:
+            if number is None:
                 raise InputError(f"The dataset of task {name!r} has no length; load it without streaming.")
-            if size == 0:
+            if number == 0:
                 raise InputError(f"Task {name!r} has no training examples; remove the task or add examples.")
         self.datasets = dict(tasks)
-        self.sizes = {name: size for name, size in sizes.items() if size}
+        self.rows = {name: number for name, number in rows.items() if number}
+        self.sizes = {name: count_examples(tasks[name]) for name in self.rows}
 
     def __len__(self) -> int:
         return sum(self.sizes.values())
@@ -61,12 +69,16 @@ class OneTaskCollator:
         return batch
 
 
-def example_lengths(tasks: Mapping[str, Dataset], column: str) -> dict[str, Sequence[int] | None]:
-    """Each example's length, by task: `column` if the dataset has it, else its number of `input_ids`, else unknown."""
-    return {task: _lengths(dataset, column) for task, dataset in tasks.items()}
+def count_examples(dataset: Any) -> int:
+    """The number of a dataset's examples, each counted once however many windows it was cut into."""
+    if isinstance(dataset, datasets.Dataset) and WINDOWS_OF in dataset.column_names:
+        table = dataset.select_columns(WINDOWS_OF).with_format("arrow")[:]
+        return pc.count_distinct(table[WINDOWS_OF]).as_py()
+    return len(dataset)
 
 
-def _lengths(dataset: Dataset, column: str) -> Sequence[int] | None:
+def example_lengths(dataset: Dataset, column: str) -> Sequence[int] | None:
+    """Each example's length: `column` if the dataset has it, else its number of `input_ids`, else unknown."""
     if not isinstance(dataset, datasets.Dataset):
         return None
     if column in dataset.column_names:

@@ -10,20 +10,20 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import ProgressCallback, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput, seed_worker
+from transformers.trainer_utils import TrainOutput, seed_worker
 
 from .checkpoints import ResumableMixin
 from .errors import InputError
+from .evaluation import EvaluationMixin
 from .method_settings import METHOD_SETTINGS, WHERE_SETTINGS
 from .plan import TrainingPlan
 from .progress import TaskProgressCallback
 from .sampling import EveryTaskSampler, TaskBatchSampler, task_probabilities
-from .scores import average_over_tasks
-from .task_datasets import OneTaskCollator, TaskDatasets, example_lengths
+from .task_datasets import OneTaskCollator, TaskDatasets
 from .training_args import MultiTaskTrainingArguments
 
 
-class MultiTaskMixin(ResumableMixin):
+class MultiTaskMixin(EvaluationMixin, ResumableMixin):
     """What every method needs: tasks drawn with p_t ∝ N_t^q, a loss and metrics for each, exact resume.
 
     An optimizer step is an accumulation window of M draws (`tasks_per_step`); a draw is
@@ -35,7 +35,8 @@ class MultiTaskMixin(ResumableMixin):
     Args:
         train_dataset: one dataset for each task, by name; each needs a length. `None` when only evaluating.
         eval_dataset: one dataset for each task, by name, or a single dataset as in the stock trainer.
-        Everything else is as in `transformers.Trainer`.
+        compute_batch_loss: the mean loss of a batch from the model's outputs and inputs, in place of the model's own.
+        Everything else is as in [`EvaluationMixin`] and `transformers.Trainer`.
 
     Raises:
         InputError: no or empty tasks, another method's arguments, or a set-up that the method cannot run on.
@@ -58,12 +59,14 @@ class MultiTaskMixin(ResumableMixin):
         data_collator: Any = None,
         train_dataset: Mapping[str, Dataset] | None = None,
         eval_dataset: Mapping[str, Dataset] | Dataset | None = None,
+        compute_batch_loss: Callable[[Any, dict[str, Any]], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
         if args is None:
             args = MultiTaskTrainingArguments(method=self.method, output_dir="tmp_trainer")
         self.check_arguments(args)
         self.tasks = TaskDatasets(train_dataset) if train_dataset is not None else None
+        self.compute_batch_loss = compute_batch_loss
         every_task = len(self.tasks.sizes) if self.tasks is not None and args.all_tasks_each_step else None
         self.tasks_per_step = every_task or args.tasks_per_step or self.default_tasks_per_step
         super().__init__(model, args, data_collator, train_dataset=self.tasks, eval_dataset=eval_dataset, **kwargs)
@@ -97,8 +100,8 @@ class MultiTaskMixin(ResumableMixin):
             )
         if args.push_to_hub:
             raise InputError(
-                "--push_to_hub is not supported yet. Push the finished folder: hf upload NAME OUTPUT_DIR --exclude "
-                "'checkpoint-*'"
+                "--push_to_hub is not supported yet. Push the finished folder: hf upload NAME OUTPUT_DIR "
+                "--exclude 'checkpoint-*' --exclude 'clusters/*'"
             )
         for name, methods in METHOD_SETTINGS.items():
             if not cls.has_setting(name) and args.is_given(name):
@@ -212,7 +215,6 @@ class MultiTaskMixin(ResumableMixin):
 
     def _make_sampler(self, sampler_class: Callable[..., TaskBatchSampler], **settings: Any) -> TaskBatchSampler:
         args, tasks = self.args, self._training_tasks
-        by_length = args.train_sampling_strategy == "group_by_length"
         shared_by = args.world_size if self.processes_share_draws else 1
         return sampler_class(
             tasks.sizes,
@@ -220,7 +222,8 @@ class MultiTaskMixin(ResumableMixin):
             batch_size=self._train_batch_size,
             micro_batches=self._micro_batches_per_draw * shared_by,
             seed=self._draw_seed,
-            lengths=example_lengths(tasks.datasets, args.length_column_name) if by_length else None,
+            lengths={task: self._lengths(dataset) for task, dataset in tasks.datasets.items()},
+            rows=tasks.rows,
             parallel_draws=args.world_size // shared_by,
             **settings,
         )
@@ -300,6 +303,8 @@ class MultiTaskMixin(ResumableMixin):
     ) -> Any:
         """The stock loss; in training, weighted by the micro-batch's share of the labels of its draw."""
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        if self.compute_batch_loss is not None:
+            loss = self.compute_batch_loss(outputs, inputs)
         if self._loss_weight is not None:
             loss = loss * self._loss_weight
         return (loss, outputs) if return_outputs else loss
@@ -318,50 +323,6 @@ class MultiTaskMixin(ResumableMixin):
         losses = {f"loss/{t}": total / n for t, (total, n) in zip(draws, sums, strict=True) if n}
         return losses | {f"draws/{t}": float(n) for t, n in draws.items()}
 
-    # Evaluation: every task's metrics, and their average.
-
-    def _get_eval_sampler(self, eval_dataset: Dataset) -> None:
-        # The stock trainer groups evaluation by length too, and gives predictions back in that order, not the data's.
-        return None
-
-    def evaluate(
-        self,
-        eval_dataset: dict[str, Dataset] | Dataset | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """Metrics of every task, `eval_TASK_f1`, and their mean over the tasks, `eval_avg_f1`.
-
-        The mean stands under `eval_f1` too, where callbacks and `metric_for_best_model` look by default. Callbacks
-        see one evaluation with all tasks' metrics. A single dataset is evaluated as in the stock trainer.
-        """
-        tasks = self.eval_dataset if eval_dataset is None else eval_dataset
-        if not isinstance(tasks, Mapping):
-            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        metrics: dict[str, float] = {}
-        for task, dataset in tasks.items():
-            metrics |= self.predict(dataset, ignore_keys, f"{metric_key_prefix}_{task}").metrics or {}
-        metrics |= average_over_tasks(metrics, list(tasks), metric_key_prefix)
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """As in the stock trainer, without a trace in the random numbers of training.
-
-        A data loader draws from them each time; a run that is resumed after an evaluation would go on with others.
-        """
-        with torch.random.fork_rng(devices=[]):
-            return super().evaluation_loop(*args, **kwargs)
-
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        wanted = self.args.metric_for_best_model
-        if wanted and f"eval_{wanted.removeprefix('eval_')}" not in metrics:
-            raise InputError(
-                f"--metric_for_best_model {wanted} is not among the metrics of an evaluation: {', '.join(metrics)}."
-            )
-        return super()._determine_best_metric(metrics, trial)
-
     def settings(self) -> dict[str, Any]:
         """The method's own settings that its results depend on, as they are in use."""
         names = (name for name in METHOD_SETTINGS if self.has_setting(name) and name not in WHERE_SETTINGS)
@@ -375,6 +336,7 @@ class MultiTaskMixin(ResumableMixin):
         return {
             "method": self.args.method,
             "tasks": dict(self._training_tasks.sizes),
+            "rows": dict(self._training_tasks.rows),
             "tasks_per_step": self.tasks_per_step,
             "all_tasks_each_step": args.all_tasks_each_step,
             "examples_per_draw": self.examples_per_draw,

@@ -1,19 +1,29 @@
 """What the tests of the scripts share: written data, a saved model that knows its words, and the command itself."""
 
+import contextlib
 import csv
+import importlib
+import io
 import json
 import os
+import random
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import ModelCard
 from transformers import BertConfig, BertModel, BertTokenizer
 
 ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "hf_seqreptile/data/sample"
+SAMPLE_LANGUAGES = ["de", "sw", "tr"]
 Sentence = tuple[list[str], list[str]]
 
 PEOPLE = ["Anna Weber", "Juma Odhiambo", "Mary", "Jan Smit"]
@@ -34,6 +44,22 @@ TRAINING = [
     "--max_steps", "20", "--learning_rate", "2e-2", "--per_device_train_batch_size", "4", "--logging_steps", "5",
     "--use_cpu", "--disable_tqdm", "true",
 ]  # fmt: skip
+FILES = {
+    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    "train_results.json", "eval_results.json", "predict_results.json", "all_results.json", "trainer_state.json",
+    "training_args.json", "scores.md", "scores.json", "README.md", "training.png",
+}  # fmt: skip
+"""What every finished run leaves, beside predictions and checkpoints."""
+WITHOUT_PACKAGE = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("hf_seqreptile", "run_ner", "run_qa", "run_xnli"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+"""
 SEQ_REPTILE = ["--method", "seq_reptile", "--inner_steps", "6", "--outer_learning_rate", "0.8"]
 
 
@@ -102,10 +128,17 @@ def write_data(folder: Path) -> dict[str, list[str]]:
     return items
 
 
-def write_model(folder: Path, dropout: float = 0.1) -> str:
-    """Save a tiny BERT without a head, and a fast tokenizer that cuts the data's long words in two."""
-    splits = product(LANGUAGES, ("train", "validation", "test"))
-    words = {word for language, split in splits for row, _ in sentences(language, split) for word in row}
+def write_model(folder: Path, dropout: float = 0.1, words: Iterable[str] | None = None) -> str:
+    """Save a tiny BERT without a head, and a fast tokenizer that cuts long words in two.
+
+    Args:
+        folder: where to.
+        dropout: of all layers.
+        words: that it knows. Default: those of `sentences`.
+    """
+    if words is None:
+        splits = product(LANGUAGES, ("train", "validation", "test"))
+        words = (word for language, split in splits for row, _ in sentences(language, split) for word in row)
     pieces = {piece for word in words for piece in ([word] if len(word) < 7 else [word[:4], f"##{word[4:]}"])}
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(pieces)]
     tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(vocabulary)}, do_lower_case=False)
@@ -120,33 +153,117 @@ def write_model(folder: Path, dropout: float = 0.1) -> str:
     return str(folder)
 
 
-class Workplace:
-    """A folder with the model, the data and the caches of a test file's commands."""
+def words_of_sample(problem: str, languages: Iterable[str]) -> set[str]:
+    """The words in the files of the bundled sample, and what else its files consist of."""
+    files = [path for language in languages for path in sorted((SAMPLES / problem / language).iterdir())]
+    return {word for path in files for word in re.findall(r"\w+|[^\w\s]", path.read_text(encoding="utf-8"))}
 
-    def __init__(self, folder: Path) -> None:
+
+class Place:
+    """A folder with a model and the caches of one script's commands.
+
+    Args:
+        folder: the folder.
+        script: `run_ner`, `run_qa` or `run_xnli`.
+        model: a saved model.
+        data: the arguments that name the data.
+    """
+
+    def __init__(self, folder: Path, script: str, model: str, data: Iterable[str]) -> None:
         self.folder = folder
-        self.model = write_model(folder / "model")
-        self.data = write_data(folder / "data")
+        self.script = script
+        self.model = model
+        self.data_arguments = list(data)
 
     def arguments(self, output: str, *others: str, model: str | None = None) -> list[str]:
-        """A short run on all the data, `nl` zero-shot, into the folder `output`; `others` come last and so prevail."""
-        files = [part for split, items in self.data.items() for part in (f"--{split}_file", *items)]
+        """A short run on all the data, into the folder `output`; `others` come last and so prevail."""
         return [
-            "--model_name_or_path", model or self.model, *files, "--eval_languages", *LANGUAGES, *TRAINING,
+            "--model_name_or_path", model or self.model, *self.data_arguments, *TRAINING,
             "--cache_dir", str(self.folder / "cache"), "--output_dir", str(self.folder / output), *others,
         ]  # fmt: skip
+
+    def main(self, *arguments: str) -> int:
+        """Run the script in this process, which saves the seconds that its imports take; its exit code."""
+        return main(*arguments, script=self.script)
+
+    def printed_by(self, *arguments: str) -> str:
+        """What the script prints in this process, which it is to end without an error."""
+        with contextlib.redirect_stdout(io.StringIO()) as stdout:
+            assert self.main(*arguments) == 0
+        return stdout.getvalue()
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a process of its own, which has no need of the Hub unless `env` says so."""
         return subprocess.run(
-            command(*arguments), cwd=self.folder, env=self.environment(**env), capture_output=True, text=True,
+            self.command(*arguments), cwd=self.folder, env=self.environment(**env), capture_output=True, text=True,
             timeout=250, check=False,
         )  # fmt: skip
+
+    def run_two_processes(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command in two processes that train together."""
+        return subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+             *self.command(*arguments)[1:]],
+            cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=250, check=False,
+        )  # fmt: skip
+
+    def run_without_package(self, code: str, *arguments: str) -> str:
+        """What Python code prints, run in the folder by a process that can import nothing of this package's."""
+        process = subprocess.run(
+            [sys.executable, "-I", "-c", WITHOUT_PACKAGE + code, *arguments], cwd=self.folder,
+            env=self.environment(), capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert process.returncode == 0, process.stderr
+        return process.stdout
+
+    def command(self, *arguments: str) -> list[str]:
+        """The script with `arguments`."""
+        return [sys.executable, str(ROOT / f"{self.script}.py"), *arguments]
 
     def environment(self, **env: str) -> dict[str, str]:
         """The variables of a process: those of this one without any of the Hub's, caches of its own, and `env`."""
         outer = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         return outer | {"HF_HOME": str(self.folder / "home"), "HF_HUB_OFFLINE": "1"} | env
+
+    def kill_and_continue(self, arguments: list[str], output: str, in_process: bool) -> None:
+        """Start the command, kill it some time after its first checkpoint, and run it again to its end."""
+        arguments = [*arguments, "--output_dir", str(self.path(output))]
+        delay = random.uniform(0, 1)
+        with subprocess.Popen(
+            self.command(*arguments), cwd=self.folder, env=self.environment(), stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            while process.poll() is None and not list(self.path(output).glob("checkpoint-*/trainer_state.json")):
+                time.sleep(0.01)
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL, (
+            f"it ended before it was killed, {delay:.2f} s after a checkpoint"
+        )
+        assert not self.path(output, "train_results.json").exists()
+        if in_process:
+            assert self.main(*arguments) == 0
+        else:
+            again = self.run(*arguments)
+            assert again.returncode == 0 and "Continuing from" in again.stdout, again.stderr
+
+    def assert_same_end(self, output: str, expected: str) -> None:
+        """Two runs have the same weights and scores, bit for bit, and wrote the same files."""
+        files, wanted = self.files(output), self.files(expected)
+        assert files["model.safetensors"] == wanted["model.safetensors"]
+        assert files["scores.json"] == wanted["scores.json"]
+        ends = [sorted(name for name in each if "/" not in name) for each in (files, wanted)]
+        assert ends[0] == ends[1]
+
+    def card(self, output: str) -> ModelCard:
+        """The model card of an output folder."""
+        return ModelCard.load(self.path(output, "README.md"))
+
+    def usage(self, output: str) -> str:
+        """The Python lines in the model card of an output folder."""
+        match = re.search("```python\n(.*?)```", self.card(output).text, re.DOTALL)
+        assert match is not None
+        return match[1]
 
     def path(self, *parts: str) -> Path:
         """A path within the folder."""
@@ -162,24 +279,36 @@ class Workplace:
         return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def command(*arguments: str) -> list[str]:
-    """The script with `arguments`."""
-    return [sys.executable, str(ROOT / "run_ner.py"), *arguments]
+class Workplace(Place):
+    """Named entities in the languages of `sentences`, `nl` zero-shot."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = write_data(folder / "data")
+        files = [part for split, items in self.data.items() for part in (f"--{split}_file", *items)]
+        data = [*files, "--eval_languages", *LANGUAGES]
+        super().__init__(folder, "run_ner", write_model(folder / "model"), data)
 
 
-def main(*arguments: str) -> int:
-    """Run the script in this process, which saves the seconds that its imports take; its exit code."""
-    import run_ner
+def sample_place(folder: Path, script: str, problem: str) -> Place:
+    """German and Swahili of the bundled sample of `problem`, and Turkish zero-shot."""
+    model = write_model(folder / "model", words=words_of_sample(problem, SAMPLE_LANGUAGES))
+    data = ["--dataset_name", "sample", "--languages", "de", "sw", "--eval_languages", *SAMPLE_LANGUAGES]
+    return Place(folder, script, model, data)
 
+
+def main(*arguments: str, script: str = "run_ner") -> int:
+    """Run a script in this process; its exit code."""
     try:
-        run_ner.main(list(arguments))
+        importlib.import_module(script).main(list(arguments))
     except SystemExit as exit_:
         assert isinstance(exit_.code, int)
         return exit_.code
     return 0
 
 
-def scores(metrics: Mapping[str, Any], prefix: str, metric: str = "f1") -> dict[str, float]:
+def scores(
+    metrics: Mapping[str, Any], prefix: str, metric: str = "f1", languages: Iterable[str] = LANGUAGES
+) -> dict[str, float]:
     """The metric of each language that has it, and its average under `avg`."""
-    keys = {name: f"{prefix}_{name}_{metric}" for name in [*LANGUAGES, "avg"]}
+    keys = {name: f"{prefix}_{name}_{metric}" for name in [*languages, "avg"]}
     return {name: metrics[key] for name, key in keys.items() if key in metrics}

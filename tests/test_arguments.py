@@ -9,6 +9,9 @@ from transformers import TrainingArguments
 
 from hf_seqreptile import METHODS, InputError, MultiTaskTrainingArguments
 from hf_seqreptile.arguments import parse_arguments
+from hf_seqreptile.heads.head import Head
+from hf_seqreptile.heads.question_answering import QuestionAnswering
+from hf_seqreptile.heads.sequence_classification import SequenceClassification
 from hf_seqreptile.heads.token_classification import TokenClassificationArguments
 from hf_seqreptile.method_settings import METHOD_SETTINGS
 from hf_seqreptile.model_loading import ModelArguments
@@ -35,6 +38,7 @@ OURS = {
     "task_gradients_dtype": "float32", "gradvac_beta": 0.01, "gradvac_granularity": "layer", "gradnorm_exponent": 1.5,
     "gradnorm_learning_rate": 0.025, "recadam_k": 0.5, "recadam_t0": 250, "recadam_gamma": 5000, "swep_p": 0.1,
     "swep_beta": 1.0, "swep_learning_rate": 3e-5, "task_column": None, "trim_vocabulary": False,
+    "num_clusters": None, "eval_dataset": None,
     # The paper's settings, and an order of examples that changes no draw of tasks.
     "learning_rate": 3e-5, "per_device_train_batch_size": 16, "train_sampling_strategy": "group_by_length",
 }  # fmt: skip
@@ -44,6 +48,35 @@ def parsed(*argv: str) -> dict[str, Any]:
     """All arguments by name."""
     groups = parse_arguments(CLASSES, argv)
     return {name: value for group in groups for name, value in vars(group).items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("problem", "defaults"),
+    [
+        (
+            QuestionAnswering,
+            {
+                "max_seq_length": 384, "doc_stride": 128, "n_best_size": 20, "max_answer_length": 30,
+                "version_2_with_negative": False, "null_score_diff_threshold": 0.0, "answer_normalization": None,
+            },
+        ),
+        (
+            SequenceClassification,
+            {
+                "max_seq_length": 128, "language": None, "train_language": None, "use_fast_tokenizer": True,
+                "do_lower_case": None,
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_defaults_of_the_other_scripts(problem: type[Head], defaults: dict[str, Any]) -> None:
+    """Hugging Face's, but for padding, which is to the longest of a batch."""
+    groups = parse_arguments((problem.model_arguments, problem.arguments), [])
+    values = {name: value for group in groups for name, value in vars(group).items()}
+    of_ner_alone = {"task_name", "text_column_name", "label_column_name", "label_all_tokens"}
+    shared = HUGGING_FACES.keys() - of_ner_alone - {"return_entity_level_metrics", "max_seq_length", "dataset_name"}
+    assert {name: values[name] for name in shared} == {name: HUGGING_FACES[name] for name in shared}
+    assert {name: values[name] for name in defaults} == defaults
 
 
 def test_defaults(tmp_path: Path) -> None:

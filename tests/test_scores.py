@@ -6,26 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from hf_seqreptile.scores import escape_markdown, markdown_table, score_table, scores_by_task, write_scores
+from hf_seqreptile.scores import Metric, escape_markdown, markdown_table, score_table, scores_by_task, write_scores
 
 METRICS = {"eval_de_f1": 0.8, "eval_sw_f1": 0.5, "eval_de_loss": 1.0, "eval_avg_f1": 0.65, "eval_f1": 0.65}
 
 
 def test_scores_by_task_gives_what_the_trainer_gave() -> None:
-    assert scores_by_task(METRICS, "eval", ["de", "sw"], "f1") == {"de": 0.8, "sw": 0.5, "avg": 0.65}
+    assert scores_by_task(METRICS, "eval", ["de", "sw"], Metric("f1")) == {"de": 0.8, "sw": 0.5, "avg": 0.65}
+
+
+def test_metrics_in_percent_become_fractions() -> None:
+    metrics = {"eval_de_f1": 80.0, "eval_sw_f1": 50.0}
+    assert scores_by_task(metrics, "eval", ["de", "sw"], Metric("f1", perfect=100)) == {
+        "de": 0.8,
+        "sw": 0.5,
+        "avg": 0.65,
+    }
 
 
 def test_the_average_of_gathered_metrics_is_over_all_their_tasks() -> None:
     # As with STL: each trainer's metrics hold an average, of its one task.
     gathered = {"test_de_f1": 0.8, "test_avg_f1": 0.8} | {"test_sw_f1": 0.5, "test_avg_f1": 0.5}
-    assert scores_by_task(gathered, "test", ["de", "sw"], "f1")["avg"] == pytest.approx(0.65)
+    assert scores_by_task(gathered, "test", ["de", "sw"], Metric("f1"))["avg"] == pytest.approx(0.65)
     del gathered["test_avg_f1"]
-    assert scores_by_task(gathered, "test", ["de", "sw"], "f1")["avg"] == pytest.approx(0.65)
+    assert scores_by_task(gathered, "test", ["de", "sw"], Metric("f1"))["avg"] == pytest.approx(0.65)
 
 
 def test_scores_by_task_averages_nothing_where_a_task_is_missing() -> None:
-    assert scores_by_task({"test_de_f1": 0.8}, "test", ["de", "sw"], "f1") == {"de": 0.8}
-    assert scores_by_task({}, "test", ["de"], "f1") == {}
+    assert scores_by_task({"test_de_f1": 0.8}, "test", ["de", "sw"], Metric("f1")) == {"de": 0.8}
+    assert scores_by_task({}, "test", ["de"], Metric("f1")) == {}
 
 
 def test_score_table_reads_well_in_a_terminal() -> None:

@@ -2,25 +2,43 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from datasets import ClassLabel, Dataset, LargeList, List
 from seqeval.metrics import accuracy_score, classification_report
-from transformers import EvalPrediction, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForTokenClassification,
+    DataCollatorForTokenClassification,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+)
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
 from ..errors import InputError
+from ..model_loading import ModelArguments
+from ..scores import Metric
+from .head import Head, Splits, Tasks, distinct
+from .labels import predicted_labels, task_with_all_labels
 
 logger = logging.getLogger(__name__)
 
 IGNORED = -100
-Tasks = Mapping[str, Dataset]
+PREFIX_SPACE_MODELS = {"bloom", "gpt2", "roberta", "deberta"}
+"""Models whose tokenizers take words one by one only if each begins with a space."""
+
+
+@dataclass
+class TokenClassificationModelArguments(ModelArguments):
+    """Model arguments of `run_ner.py`."""
+
+    def tokenizer_options(self, model_type: str) -> dict[str, Any]:
+        """As in the parent."""
+        return {"add_prefix_space": True} if model_type in PREFIX_SPACE_MODELS else {}
 
 
 @dataclass
@@ -51,7 +69,7 @@ class TokenClassificationArguments(DataArguments):
     )
 
 
-class TokenClassification:
+class TokenClassification(Head):
     """Turns raw tasks into features, and predictions back into tags.
 
     Args:
@@ -62,25 +80,31 @@ class TokenClassification:
         InputError: missing columns, tags without names, or label sets that do not fit together.
     """
 
-    def __init__(self, tasks: Mapping[str, Tasks], args: TokenClassificationArguments) -> None:
-        self.args = args
+    arguments = TokenClassificationArguments
+    model_arguments = TokenClassificationModelArguments
+    auto_model = AutoModelForTokenClassification
+    pipeline_tag = "token-classification"
+    metric = Metric("f1")
+    labels: Sequence[str]
+
+    def __init__(self, tasks: Splits, args: TokenClassificationArguments) -> None:
+        super().__init__(tasks, args)
         splits = [tasks["train"]] if "train" in tasks else list(tasks.values())
         tags: dict[str, list[str]] = {}
         for split in splits:
             for task, dataset in split.items():
                 tags[task] = [*tags.get(task, ()), *self._tag_names(task, dataset)]
         self.labels = common_labels(tags)
-        """In the order of their ids. A model that has its own order, or more of them, sets its own here."""
+        """In the order of their ids."""
 
     @property
     def label2id(self) -> dict[str, int]:
         """The label ids, as the model's configuration wants them."""
         return {label: i for i, label in enumerate(self.labels)}
 
-    def words(self, tasks: Mapping[str, Tasks]) -> set[str]:
-        """All distinct words of all splits and tasks."""
-        named = [item for split in tasks.values() for item in split.items()]
-        return {word for task, dataset in named for word in _distinct(dataset, self._columns(task, dataset)[0])}
+    def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
+        """The column of words."""
+        return self._columns(task, dataset)[:1]
 
     def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
         """Features of each task: `input_ids`, `attention_mask` and `labels` (-100 where no tag is predicted).
@@ -97,10 +121,10 @@ class TokenClassification:
         for task, dataset in tasks.items():
             text, tags = self._columns(task, dataset)
             feature = dataset.features[tags]
-            encoded[task] = dataset.map(
+            encoded[task] = self.map_rows(
+                dataset,
                 _encode_rows,
-                batched=True,
-                with_indices=True,
+                desc=f"Tokenizing {task} ({split})",
                 fn_kwargs={
                     "tokenizer": tokenizer,
                     "columns": (text, tags),
@@ -112,10 +136,6 @@ class TokenClassification:
                     "all_subwords": self.args.label_all_tokens,
                     "drop_empty": split == "train",
                 },
-                remove_columns=dataset.column_names,
-                num_proc=self.args.preprocessing_num_workers,
-                load_from_cache_file=not self.args.overwrite_cache,
-                desc=f"Tokenizing {task} ({split})",
             )
         return encoded
 
@@ -152,8 +172,20 @@ class TokenClassification:
         true = [names[row[mask]].tolist() for row, mask in zip(label_ids, kept, strict=True)]
         return predicted, true
 
-    def write_predictions(self, folder: Path, suffix: str, prediction: PredictionOutput) -> None:
-        """Write `predictions{suffix}.txt`: a line of tags for each sentence, as Hugging Face's script does."""
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorForTokenClassification:
+        """Pads sentences and their labels to the longest of a batch."""
+        return DataCollatorForTokenClassification(tokenizer)
+
+    def scoring(self) -> dict[str, Callable]:
+        """The trainer's `compute_metrics`, and `preprocess_logits_for_metrics`, which saves memory."""
+        return {"compute_metrics": self.compute_metrics, "preprocess_logits_for_metrics": predicted_labels}
+
+    def write_predictions(
+        self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
+    ) -> None:
+        """Write the test split's `predictions{suffix}.txt`: a line of tags for each sentence, as Hugging Face does."""
+        if stage != "predict":
+            return
         predicted, _ = self.tags(prediction.predictions, prediction.label_ids)
         lines = "".join(" ".join(tags) + "\n" for tags in predicted)
         (folder / f"predictions{suffix}.txt").write_text(lines, encoding="utf-8")
@@ -194,7 +226,7 @@ class TokenClassification:
     def _tag_names(self, task: str, dataset: Dataset) -> list[str]:
         _, tags = self._columns(task, dataset)
         feature = dataset.features[tags]
-        return feature.feature.names if _holds_class_labels(feature) else _distinct(dataset, tags)
+        return feature.feature.names if _holds_class_labels(feature) else distinct(dataset, tags)
 
 
 def find_columns(task: str, names: Sequence[str], args: TokenClassificationArguments) -> tuple[str, str]:
@@ -226,22 +258,11 @@ def common_labels(tags_by_task: Mapping[str, Sequence[str]]) -> list[str]:
         task: {tag[2:] if tag.startswith(("B-", "I-")) else tag for tag in tags if tag != "O"}
         for task, tags in tags_by_task.items()
     }
-    largest = max(types, key=lambda task: len(types[task]))
-    for task, own in types.items():
-        if extra := own - types[largest]:
-            raise InputError(
-                f"The label sets differ: task {task!r} has {sorted(extra)}, which task {largest!r} lacks; that one "
-                f"has {sorted(types[largest])}. Give both the same labels."
-            )
+    entities = sorted(types[task_with_all_labels(types)])
     prefixed = any(tag.startswith(("B-", "I-")) for tags in tags_by_task.values() for tag in tags)
     if not prefixed:
-        return ["O", *sorted(types[largest])]
-    return ["O", *(f"{prefix}-{name}" for name in sorted(types[largest]) for prefix in "BI")]
-
-
-def predicted_labels(logits: Any, labels: torch.Tensor) -> torch.Tensor:
-    """Label ids of the highest logits; kept in place of the logits, they take a fraction of the memory."""
-    return (logits[0] if isinstance(logits, tuple) else logits).argmax(dim=-1)
+        return ["O", *entities]
+    return ["O", *(f"{prefix}-{name}" for name in entities for prefix in "BI")]
 
 
 def _holds_strings(feature: Any) -> bool:
@@ -251,12 +272,6 @@ def _holds_strings(feature: Any) -> bool:
 
 def _holds_class_labels(feature: Any) -> bool:
     return isinstance(feature, List | LargeList) and isinstance(feature.feature, ClassLabel)
-
-
-def _distinct(dataset: Dataset, column: str) -> list[str]:
-    """The distinct strings in a column of lists."""
-    lists = dataset.select_columns(column).with_format("arrow")[:][column]
-    return lists.combine_chunks().flatten().unique().drop_null().to_pylist()
 
 
 def _encode_rows(

@@ -217,7 +217,7 @@ def test_columns_are_found_as_hugging_faces_script_finds_them(
 ) -> None:
     dataset = data((WORDS, TAGS), **columns)
     its_head = head(dataset.add_column("more", ["x"]), **options)
-    assert its_head.words({"train": {"sw": dataset}}) == set(WORDS)
+    assert its_head.texts({"train": {"sw": dataset}}) == set(WORDS)
     assert len(its_head.encode({"sw": dataset}, tokenizer, "train")["sw"]) == 1
 
 
@@ -287,7 +287,9 @@ def test_without_any_entity_the_scores_are_0() -> None:
 def test_predictions_are_written_a_line_a_sentence(tmp_path: Path) -> None:
     its_head = head()
     output = prediction(its_head, [*ROWS, [(None, "O")]])
-    its_head.write_predictions(tmp_path, "_sw", PredictionOutput(output.predictions, output.label_ids, None))
+    its_head.write_predictions(
+        tmp_path, "predict", "_sw", PredictionOutput(output.predictions, output.label_ids, None), Dataset.from_dict({})
+    )
     lines = (tmp_path / "predictions_sw.txt").read_text(encoding="utf-8").split("\n")
     assert lines == ["B-PER I-PER O B-PER", "O B-LOC", "", ""]
 

@@ -1,0 +1,214 @@
+"""One dataset in one language becomes several tasks: the paper's setting for zero-shot transfer (section 4.3).
+
+Each row is encoded with a pretrained model, the vectors are reduced with PCA, and a Gaussian mixture puts each row
+into one cluster. `python -m hf_seqreptile.clustering` does it and writes a dataset that the scripts load.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
+
+from .arguments import parse_arguments
+from .cluster_report import cluster_name, plot_clusters, summary, write_examples
+from .data import DataArguments, load_tasks
+from .digests import dataset_digest, digest
+from .errors import InputError
+from .gaussian_clusters import COVARIANCE_TYPE, COVARIANCE_TYPES, DIMENSION, check_settings, find_clusters
+from .model_loading import ModelArguments, load_model
+from .script import bad_input_exits
+from .sentence_embeddings import SentenceEncoder, write_whole
+
+TASK_COLUMN = "task"
+NUM_CLUSTERS = 4
+"""The paper's."""
+MAX_LENGTH = 512
+DATA, REPORT, FIGURE, EXAMPLES, EMBEDDINGS = (
+    "train.parquet",
+    "clusters.json",
+    "clusters.png",
+    "clusters.md",
+    "embeddings",
+)
+# Goes into the key: raise it when the same inputs must give another result than they did before.
+_RECIPE = 1
+
+EPILOG = f"""examples:
+  python -m hf_seqreptile.clustering --dataset_name rajpurkar/squad --text_columns question context \\
+    --model_name_or_path google-bert/bert-base-multilingual-cased --output_dir clusters/squad
+  run_qa.py --dataset_name clusters/squad --task_column {TASK_COLUMN} ...
+
+The folder gets {DATA} with a column `{TASK_COLUMN}`, {REPORT}, {FIGURE} and {EXAMPLES}. A second run with the same
+inputs does nothing, and one that was killed goes on where it stopped."""
+
+
+def cluster(
+    dataset: Dataset,
+    columns: Sequence[str],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    num_clusters: int = NUM_CLUSTERS,
+    dimension: int | None = None,
+    covariance_type: str = COVARIANCE_TYPE,
+    max_length: int = MAX_LENGTH,
+    seed: int = 42,
+    cache: Path | None = None,
+) -> DatasetDict:
+    """Split a dataset into tasks: encode each row, PCA, Gaussian mixture, hard assignment.
+
+    Encodes on the accelerator, in bf16, where there is one. A call that was killed goes on where it stopped; a folder
+    that holds the result of the same inputs is read, and any other result in it is written over. Says which on stdout.
+
+    Args:
+        dataset: at least `num_clusters` rows, without a column `task`.
+        columns: the columns of text, encoded together; two make a pair (question and context).
+        model: a pretrained encoder; of a model with a head, the part below it is used.
+        tokenizer: its own.
+        folder: gets train.parquet (the result), clusters.json, clusters.png and clusters.md.
+        num_clusters: tasks to make.
+        dimension: principal components that the mixture sees. None: 50, or as many as there can be.
+        covariance_type: of the mixture: `full`, `tied`, `diag` or `spherical`.
+        max_length: subwords after which a row is cut; at most what the model takes.
+        seed: of the mixture's start.
+        cache: where the embeddings are kept for later calls, in a folder of their own. Default: `folder`/embeddings,
+            which has room for those of one call.
+
+    Returns:
+        The dataset under "train", with a column `task`: `cluster_1` is the largest.
+
+    Raises:
+        InputError: missing columns or texts, fewer rows than clusters, equal texts, a dimension larger than possible,
+            an empty cluster.
+    """
+    began = perf_counter()
+    encoder = SentenceEncoder(model, tokenizer, tuple(columns), max_length)
+    check_settings(len(dataset), num_clusters, dimension, covariance_type, seed)
+    encoder.check(dataset)
+    if TASK_COLUMN in dataset.column_names:
+        raise InputError(f"The data has a column {TASK_COLUMN!r} already; rename it or leave it out.")
+    settings = {
+        "num_clusters": num_clusters,
+        "dimension": dimension,
+        "covariance_type": covariance_type,
+        "max_length": max_length,
+        "seed": seed,
+        "columns": list(columns),
+    }
+    embeddings_key = encoder.key(dataset)
+    key = digest(_RECIPE, embeddings_key, dataset_digest(dataset), settings)
+    if _read_key(folder) == key:
+        print(f"{folder} holds the clusters of these inputs already; nothing to do.", flush=True)
+        return _with_tasks(dataset, pq.read_table(folder / DATA, columns=[TASK_COLUMN])[TASK_COLUMN].to_pylist())
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # It comes back last, so what a killed call leaves never passes for a result.
+    (folder / REPORT).unlink(missing_ok=True)
+    embeddings = encoder.embed(
+        dataset, cache / f"{EMBEDDINGS}-{embeddings_key[:16]}" if cache else folder / EMBEDDINGS
+    )
+    clusters = find_clusters(embeddings.array, num_clusters, dimension, covariance_type, seed)
+    result = _with_tasks(dataset, [cluster_name(number) for number in clusters.numbers])
+    result["train"].to_parquet(folder / DATA)
+    plot_clusters(clusters, folder / FIGURE)
+    write_examples(clusters, dataset, columns, folder / EXAMPLES)
+    settings |= {"dimension": clusters.points.shape[1], "model": _model_name(model), "key": key}
+    write_whole(folder / REPORT, summary(clusters, settings))
+    print(
+        f"{len(dataset):,} examples in {num_clusters} clusters of {', '.join(f'{n:,}' for n in clusters.sizes)}. "
+        f"Encoded {embeddings.encoded:,} in {embeddings.seconds:.1f} s; all else took "
+        f"{perf_counter() - began - embeddings.seconds:.1f} s. Written: {folder}",
+        flush=True,
+    )
+    return result
+
+
+def load_encoder(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The pretrained model without a head, in float32, and its tokenizer.
+
+    `trim_vocabulary` has no say here: it would not make the encoding faster.
+
+    Raises:
+        InputError: no such model, or one with a decoder.
+    """
+    model, tokenizer = load_model(AutoModel, replace(args, trim_vocabulary=False), labels=None, texts=tuple)
+    if model.config.is_encoder_decoder:
+        raise InputError(f"{args.model_name_or_path} has a decoder; choose an encoder, such as multilingual BERT.")
+    return model, tokenizer
+
+
+@dataclass
+class ClusteringArguments:
+    """What to cluster, and how."""
+
+    text_columns: list[str] = field(
+        default_factory=list,
+        metadata={"nargs": "+", "help": "The columns of text, encoded together: `question context`."},
+    )
+    output_dir: str = field(default="clusters", metadata={"help": "The folder for the result."})
+    dimension: int | None = field(
+        default=None,
+        metadata={"help": f"Principal components to cluster. Default: {DIMENSION}, or as many as there can be."},
+    )
+    covariance_type: str = field(
+        default=COVARIANCE_TYPE, metadata={"help": f"Of the Gaussian mixture: {', '.join(COVARIANCE_TYPES)}."}
+    )
+    max_length: int = field(default=MAX_LENGTH, metadata={"help": "Subwords after which a row is cut."})
+    seed: int = field(default=42, metadata={"help": "Of the mixture's start."})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    with bad_input_exits():
+        model_args, data_args, args = parse_arguments(
+            (ModelArguments, DataArguments, ClusteringArguments), argv, EPILOG
+        )
+        if not args.text_columns:
+            raise InputError("--text_columns is missing: name the columns of text.")
+        tasks = load_tasks(data_args, ["train"], cache_dir=model_args.cache_dir, token=model_args.token)["train"]
+        if len(tasks) > 1:
+            raise InputError(f"The data has the tasks {', '.join(tasks)}; choose one with --languages.")
+        (dataset,) = tasks.values()
+        model, tokenizer = load_encoder(model_args)
+        cluster(
+            dataset,
+            args.text_columns,
+            model,
+            tokenizer,
+            Path(args.output_dir),
+            num_clusters=NUM_CLUSTERS if data_args.num_clusters is None else data_args.num_clusters,
+            dimension=args.dimension,
+            covariance_type=args.covariance_type,
+            max_length=args.max_length,
+            seed=args.seed,
+        )
+
+
+def _with_tasks(dataset: Dataset, tasks: list[str]) -> DatasetDict:
+    return DatasetDict({"train": dataset.add_column(TASK_COLUMN, tasks)})
+
+
+def _read_key(folder: Path) -> str | None:
+    """Of what the folder's result was made from, if it holds a whole one."""
+    try:
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    is_whole = all((folder / name).exists() for name in (DATA, FIGURE, EXAMPLES))
+    return report.get("key") if is_whole and isinstance(report, dict) else None
+
+
+def _model_name(model: PreTrainedModel) -> str:
+    """As on the Hub; of a folder its own name, since its path says nothing to others."""
+    name = str(model.config.name_or_path)
+    return Path(name).name if Path(name).is_dir() else name
+
+
+if __name__ == "__main__":
+    main()

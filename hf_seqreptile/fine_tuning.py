@@ -1,0 +1,83 @@
+"""The flow of every script: from the command line to a trained, evaluated and described model."""
+
+from collections.abc import Sequence
+
+from transformers import set_seed
+
+from .arguments import parse_arguments
+from .data import load_tasks
+from .heads.head import Head, Splits
+from .model_loading import label_names, load_model
+from .script import (
+    bad_input_exits,
+    evaluate,
+    finish,
+    plan_runs,
+    predict,
+    report,
+    set_up_logging,
+    train,
+    trainer_class,
+    wanted_splits,
+)
+from .training_args import MultiTaskTrainingArguments
+from .zero_shot import split_into_clusters
+
+
+def fine_tune(problem: type[Head], example: str, argv: Sequence[str] | None = None) -> None:
+    """Train, evaluate and predict as the command line says.
+
+    Args:
+        problem: named entities, answers to questions, ….
+        example: a command that ends the help.
+        argv: the command line; default the process's own.
+    """
+    with bad_input_exits():
+        model_args, data_args, args = parse_arguments(
+            (problem.model_arguments, problem.arguments, MultiTaskTrainingArguments), argv, example
+        )
+        make_trainer = trainer_class(args)
+        set_up_logging(args)
+        with args.main_process_first(desc="loading"):
+            tasks: Splits = load_tasks(
+                data_args, wanted_splits(args), cache_dir=model_args.cache_dir, token=model_args.token
+            )
+        head: Head = problem(tasks, data_args)
+        if not head.has_evaluation_loss and args.metric_for_best_model == "loss":
+            # The default that transformers sets.
+            args.metric_for_best_model, args.greater_is_better = head.metric.name, True
+        languages = list(tasks.get("train", ()))
+        if data_args.num_clusters is not None and languages:
+            tasks = split_into_clusters(tasks, head, data_args.num_clusters, model_args, args)
+
+        finished = []
+        for run in plan_runs(args, tasks, languages):
+            set_seed(args.seed)
+            model, tokenizer = load_model(
+                problem.auto_model, model_args, head.labels, texts=lambda: head.texts(tasks), will_train=args.do_train
+            )
+            if head.labels is not None:
+                head.use_labels(label_names(model.config))
+            with args.main_process_first(desc="tokenizing"):
+                features = {split: head.encode(data, tokenizer, split) for split, data in run.tasks.items()}
+            trainer = make_trainer(
+                model=model,
+                args=run.args,
+                train_dataset=features.get("train"),
+                eval_dataset=features.get("validation"),
+                data_collator=head.collator(tokenizer),
+                processing_class=tokenizer,
+                **head.scoring(),
+            )
+            if args.do_train:
+                train(trainer)
+            metrics: dict[str, float] = {}
+            if args.do_eval:
+                metrics |= evaluate(trainer, features["validation"], head.write_predictions)
+            if args.do_predict:
+                metrics |= predict(trainer, features["test"], head.write_predictions)
+            finished.append(finish(run, trainer, metrics, model_args, data_args, head))
+        report(finished, args, head.metric)
+        # A process that leaves while another still writes would close the connections under it.
+        trainer.accelerator.wait_for_everyone()
+        trainer.end()

@@ -1,0 +1,30 @@
+"""Labels: those that several tasks share, and those that a model predicts."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+
+
+def task_with_all_labels(labels_by_task: Mapping[str, Collection[str]]) -> str:
+    """The task whose labels include every other's: a small task may lack one, but the tasks must spell them alike.
+
+    Raises:
+        InputError: two tasks each have a label that the other lacks.
+    """
+    sets = {task: set(labels) for task, labels in labels_by_task.items()}
+    largest = max(sets, key=lambda task: len(sets[task]))
+    for task, own in sets.items():
+        if extra := own - sets[largest]:
+            raise InputError(
+                f"The label sets differ: task {task!r} has {sorted(extra)}, which task {largest!r} lacks; that one "
+                f"has {sorted(sets[largest])}. Give both the same labels."
+            )
+    return largest
+
+
+def predicted_labels(logits: Any, labels: torch.Tensor) -> torch.Tensor:
+    """Label ids of the highest logits; kept in place of the logits, they take a fraction of the memory."""
+    return (logits[0] if isinstance(logits, tuple) else logits).argmax(dim=-1)

@@ -1,0 +1,246 @@
+"""Extractive question answering: the answer is a piece of the context."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import evaluate
+import numpy as np
+from datasets import Dataset
+from transformers import AutoModelForQuestionAnswering, EvalPrediction, PreTrainedTokenizerBase
+from transformers.trainer_utils import PredictionOutput
+
+from ..context_windows import Windows
+from ..data.arguments import DataArguments
+from ..errors import InputError
+from ..metrics import MLQAMetric, SquadMetric, SquadV2Metric
+from ..scores import Metric
+from .answer_checks import QuestionRows, check_columns
+from .answer_features import (
+    ANSWERS,
+    EVALUATION_COLUMNS,
+    TRAINING_COLUMNS,
+    evaluation_features,
+    feature_schema,
+    training_features,
+)
+from .answer_loss import answer_loss
+from .answer_predictions import AnswerPredictions, predict_answers
+from .answer_spans import Floats
+from .head import Head, Splits, Tasks
+
+logger = logging.getLogger(__name__)
+
+TEXTS = ("question", "context")
+
+
+@dataclass
+class QuestionAnsweringArguments(DataArguments):
+    """Data arguments of `run_qa.py`."""
+
+    problem: ClassVar[str] = "qa"
+    id_names_task: ClassVar[bool] = True
+
+    max_seq_length: int = field(
+        default=384, metadata={"help": "Tokens of question and context; longer contexts are cut into several windows."}
+    )
+    pad_to_max_length: bool = field(
+        default=False, metadata={"help": "Pad everything to the maximum, not to the longest of its batch."}
+    )
+    doc_stride: int = field(default=128, metadata={"help": "Tokens that two windows of a context share."})
+    n_best_size: int = field(default=20, metadata={"help": "Candidates to report for each question."})
+    max_answer_length: int = field(default=30, metadata={"help": "Tokens that an answer may have."})
+    version_2_with_negative: bool = field(default=False, metadata={"help": "Questions may have no answer."})
+    null_score_diff_threshold: float = field(
+        default=0.0,
+        metadata={"help": "No answer is given if its score is more than this above that of the best answer."},
+    )
+    answer_normalization: str | None = field(
+        default=None,
+        metadata={
+            "help": "Whose rules tell whether answers are equal: `squad`'s, or `mlqa`'s, which go by the task's "
+            "language. Default: mlqa for the Hub's mlqa and xquad, else squad.",
+            "choices": ["squad", "mlqa"],
+        },
+    )
+
+
+class QuestionAnswering(Head):
+    """Turns questions and contexts into features, and predictions back into answers.
+
+    The raw columns are `question`, `context`, `answers` with the lists `text` and `answer_start` (characters), and
+    `id`; without it, an example goes by its row number, from 1.
+
+    Args:
+        tasks: raw datasets by split and task.
+        args: sizes and options.
+
+    Raises:
+        InputError: a size or option that makes no sense, or a column that is missing or holds something else.
+    """
+
+    arguments = QuestionAnsweringArguments
+    auto_model = AutoModelForQuestionAnswering
+    pipeline_tag = "question-answering"
+    metric = Metric("f1", perfect=100)
+    has_evaluation_loss = False
+
+    def __init__(self, tasks: Splits, args: QuestionAnsweringArguments) -> None:
+        super().__init__(tasks, args)
+        self._last: tuple[Any, AnswerPredictions] | None = None
+        for name, minimum in (("max_seq_length", 1), ("doc_stride", 0), ("n_best_size", 1), ("max_answer_length", 1)):
+            if getattr(args, name) < minimum:
+                raise InputError(f"--{name} {getattr(args, name)} must be at least {minimum}.")
+        if args.answer_normalization not in (None, "squad", "mlqa"):
+            raise InputError(f"--answer_normalization {args.answer_normalization} is neither squad nor mlqa.")
+        if args.answer_normalization == "mlqa" and args.version_2_with_negative:
+            raise InputError(
+                "--answer_normalization mlqa has no scores for --version_2_with_negative. Drop one of them."
+            )
+        for split, of_split in tasks.items():
+            for task, dataset in of_split.items():
+                check_columns(dataset, task, split)
+
+    def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
+        """`question` and `context`."""
+        return TEXTS
+
+    def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
+        """Features of each task; a context that is too long gives several, which overlap by `doc_stride` tokens.
+
+        All have `input_ids`, `attention_mask`, `token_type_ids` where the tokenizer gives them, and
+        `overflow_to_sample_mapping`, the row of their example. For training there are also `start_positions` and
+        `end_positions`, the first and last token of the first answer; both are CLS where it is not in the window. The
+        other splits have what [`predict_answers`] and the metrics need: `offset_starts` and `offset_ends`, each
+        token's characters in the context (-1 outside it), `null_position`, `task`, `id`, `context` and `answers`.
+
+        Raises:
+            InputError: an empty value, an answer that is not in its place or a question that is too long; names task,
+                split, row and id.
+        """
+        windows = self._windows(tokenizer)
+        # The tokenizer's first call with new settings changes its state, and with it the cache's key.
+        windows.encode([""], [""])
+        encoded = {}
+        for task, dataset in tasks.items():
+            rows = QuestionRows.of(dataset, task, split, self.args.version_2_with_negative)
+            columns = TRAINING_COLUMNS if split == "train" else EVALUATION_COLUMNS
+            if rows.have_answers and split != "train":
+                columns = columns | {"answers": ANSWERS}
+            encoded[task] = self.map_rows(
+                dataset,
+                _encode_rows,
+                desc=f"Tokenizing {task} ({split})",
+                batch_size=200,
+                fn_kwargs={
+                    "make": training_features if split == "train" else evaluation_features,
+                    "check": rows,
+                    "windows": windows,
+                },
+                features=feature_schema(tokenizer, columns),
+            )
+        return encoded
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[Any]], Any]:
+        """Pads features to the longest of a batch, on the right, so that tokens keep their places."""
+        return partial(tokenizer.pad, padding_side="right", return_tensors="pt", verbose=False)
+
+    def scoring(self) -> dict[str, Callable]:
+        """The trainer's `compute_dataset_metrics`, its loss, and what leaves the model's other outputs out."""
+        return {
+            "compute_batch_loss": answer_loss,
+            "compute_dataset_metrics": self.compute_metrics,
+            "preprocess_logits_for_metrics": start_and_end_logits,
+        }
+
+    def predict_answers(self, predictions: tuple[Floats, Floats], dataset: Dataset) -> AnswerPredictions:
+        """The answers that logits mean; see [`predict_answers`]."""
+        if self._last is None or self._last[0] is not predictions:
+            answers = predict_answers(
+                predictions,
+                dataset,
+                may_be_impossible=self.args.version_2_with_negative,
+                null_threshold=self.args.null_score_diff_threshold,
+                n_best=self.args.n_best_size,
+                max_answer_length=self.args.max_answer_length,
+            )
+            # Metrics and files need the same answers, one after the other.
+            self._last = (predictions, answers)
+        return self._last[1]
+
+    def compute_metrics(self, prediction: EvalPrediction, dataset: Dataset) -> dict[str, float]:
+        """The official script's scores of one task in percent; none where its answers are not known.
+
+        `exact_match` and `f1`; with `version_2_with_negative`, all those of [`SquadV2Metric`].
+
+        Args:
+            prediction: its `predictions` are the logits of starts and ends, each (features, length).
+            dataset: the features of one task, row by row as the logits.
+        """
+        if "answers" not in dataset.column_names:
+            return {}
+        answers = self.predict_answers(prediction.predictions, dataset)  # type: ignore[arg-type]
+        predictions: list[dict[str, Any]] = [
+            {"id": name, "prediction_text": text} for name, text in zip(answers.ids, answers.texts, strict=True)
+        ]
+        if answers.nulls is not None:
+            for row, odds in zip(predictions, answers.null_odds.astype(float), strict=True):
+                row["no_answer_probability"] = float(1 / (1 + np.exp(-odds)))
+        true = dataset.select_columns(["id", "answers"]).select(answers.rows)
+        return self._metric(dataset["task"][0]).compute(predictions=predictions, references=list(true))
+
+    def write_predictions(
+        self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
+    ) -> None:
+        """Write one task's answers by id, as JSON named and filled as by Hugging Face's script.
+
+        `{stage}_predictions{suffix}.json` has the text of each answer, `{stage}_nbest_predictions{suffix}.json` the
+        candidates with their logits and probability, and with `version_2_with_negative`
+        `{stage}_null_odds{suffix}.json` by how much the score of "no answer" is above the best one.
+        """
+        answers = self.predict_answers(prediction.predictions, features)  # type: ignore[arg-type]
+        contents: dict[str, list] = {"predictions": answers.texts, "nbest_predictions": answers.candidates()}
+        if answers.nulls is not None:
+            contents["null_odds"] = answers.null_odds.tolist()
+        for name, values in contents.items():
+            # A question a line: to indent takes the encoder in Python, which is several times as slow.
+            lines = (
+                f"{json.dumps(question, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}"
+                for question, value in zip(answers.ids, values, strict=True)
+            )
+            text = "{\n" + ",\n".join(lines) + "\n}\n"
+            (folder / f"{stage}_{name}{suffix}.json").write_text(text, encoding="utf-8")
+
+    def _windows(self, tokenizer: PreTrainedTokenizerBase) -> Windows:
+        wanted, possible = self.args.max_seq_length, tokenizer.model_max_length
+        if wanted > possible:
+            logger.warning("--max_seq_length %d is more than the model takes; %d is used.", wanted, possible)
+        length, special = min(wanted, possible), tokenizer.num_special_tokens_to_add(pair=True)
+        if self.args.doc_stride >= length - special:
+            raise InputError(
+                f"--doc_stride {self.args.doc_stride} must be smaller than the room for a context: a feature has "
+                f"{length} tokens, and {special} of them are the model's own. Lower it, or raise --max_seq_length."
+            )
+        return Windows(tokenizer, length, self.args.doc_stride, "max_length" if self.args.pad_to_max_length else False)
+
+    def _metric(self, task: str) -> evaluate.Metric:
+        if self.args.version_2_with_negative:
+            return SquadV2Metric(keep_in_memory=True)
+        name = (self.args.eval_dataset or self.args.dataset_name or "").lower()
+        rules = self.args.answer_normalization or ("mlqa" if name.endswith(("mlqa", "xquad")) else "squad")
+        return MLQAMetric(task, keep_in_memory=True) if rules == "mlqa" else SquadMetric(keep_in_memory=True)
+
+
+def start_and_end_logits(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """The first two outputs of a model; others, as hidden states, are large and of no use here."""
+    return logits[0], logits[1]
+
+
+def _encode_rows(
+    rows: dict[str, list], indices: list[int], make: Callable, check: QuestionRows, windows: Windows
+) -> dict[str, list]:
+    return make(check.prepare(rows, indices, windows), indices, windows)

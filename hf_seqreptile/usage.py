@@ -1,0 +1,73 @@
+"""The Python lines that use a finished model; they need transformers (and, for adapters, peft) alone."""
+
+import json
+from typing import Any
+
+AUTO_PEFT_CLASSES = {
+    "token-classification": "AutoPeftModelForTokenClassification",
+    "text-classification": "AutoPeftModelForSequenceClassification",
+    "question-answering": "AutoPeftModelForQuestionAnswering",
+}
+
+TOKEN_CLASSIFICATION = """\
+{imports}from transformers import pipeline
+
+name = {name}  # this folder, or the model's id on the Hub
+{load}tag = pipeline("token-classification", model={model}, aggregation_strategy="first")
+text = "Angela Merkel was born in Hamburg ."  # words and punctuation apart, as in the training data
+print([(text[e["start"] : e["end"]].strip(), e["entity_group"]) for e in tag(text)])"""
+
+TEXT_CLASSIFICATION = """\
+{imports}from transformers import pipeline
+
+name = {name}  # this folder, or the model's id on the Hub
+{load}classify = pipeline("text-classification", model={model})
+print(classify({{"text": "The bakery opens at six.", "text_pair": "Nobody sells bread before noon."}}))"""
+
+QUESTION_ANSWERING = """\
+import torch
+{imports}from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+name = {name}  # this folder, or the model's id on the Hub
+tokenizer, model = AutoTokenizer.from_pretrained(name), {load}
+question, context = "Where was Angela Merkel born?", "Angela Merkel was born in Hamburg."
+inputs = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True)
+offsets, of_context = inputs.pop("offset_mapping")[0], torch.tensor([i == 1 for i in inputs.sequence_ids()])
+with torch.no_grad():
+    output = model(**inputs)
+scores = output.start_logits[0][:, None] + output.end_logits[0]  # of every first and last token
+allowed = (of_context[:, None] & of_context).triu().tril(29)  # in the context, 30 tokens at most
+start, end = divmod(scores.masked_fill(~allowed, -torch.inf).argmax().item(), len(scores))
+print(context[offsets[start][0] : offsets[end][1]])"""
+
+LINES = {
+    "token-classification": TOKEN_CLASSIFICATION,
+    "text-classification": TEXT_CLASSIFICATION,
+    "question-answering": QUESTION_ANSWERING,
+}
+
+
+def usage(pipeline_tag: str, name: str, model: Any) -> str:
+    """Lines of Python that load and use a model.
+
+    Args:
+        pipeline_tag: the problem as the Hub names it.
+        name: of the model's folder.
+        model: a model of transformers, or one of PEFT's with adapters.
+    """
+    is_question_answering = pipeline_tag == "question-answering"
+    imports, load, argument = "", "", "name"
+    if is_question_answering:
+        load = "AutoModelForQuestionAnswering.from_pretrained(name)"
+    if hasattr(model, "peft_config"):
+        auto_class = AUTO_PEFT_CLASSES[pipeline_tag]
+        imports = f"from peft import {auto_class}\n"
+        # An adapter's folder has no configuration, and without the labels its head would not fit the base model.
+        labels = "" if is_question_answering else f", id2label={model.config.id2label!r}"
+        load = f"{auto_class}.from_pretrained(name{labels})"
+        if not is_question_answering:
+            load, argument = f"model = {load}\n", "model, tokenizer=name"
+    lines = LINES[pipeline_tag].format(
+        imports=imports, name=json.dumps(name, ensure_ascii=False), load=load, model=argument
+    )
+    return lines

@@ -1,0 +1,69 @@
+"""Training on one language in clusters, to serve languages without labels (section 4.3 of the paper)."""
+
+from .cache import cache_folder
+from .clustering import TASK_COLUMN, cluster, load_encoder
+from .data.columns import split_by_column
+from .errors import InputError
+from .gaussian_clusters import COVARIANCE_TYPE, check_settings
+from .heads.head import Head, Splits
+from .methods import method_class
+from .methods.reptile import ReptileMixin
+from .model_loading import ModelArguments
+from .training_args import MultiTaskTrainingArguments
+
+CLUSTERS_FOLDER = "clusters"
+"""Within the output folder: which example is in which cluster, with a figure and examples of each."""
+
+
+def split_into_clusters(
+    tasks: Splits, head: Head, num_clusters: int, model_args: ModelArguments, args: MultiTaskTrainingArguments
+) -> Splits:
+    """`tasks` with the one training task split into clusters, which are then the tasks.
+
+    As in the paper, all clusters are drawn equally often, and methods that draw several tasks for a step take every
+    cluster once; `args` is changed accordingly.
+
+    Args:
+        tasks: raw datasets by split and task.
+        head: knows which columns hold texts.
+        num_clusters: tasks to make.
+        model_args: the model to fine-tune, which also encodes the texts.
+        args: of the training; the result is kept in its folder.
+
+    Raises:
+        InputError: several training tasks, fewer examples than clusters, or a method that has no use for clusters.
+    """
+    train = tasks["train"]
+    if len(train) != 1:
+        raise InputError(
+            f"--num_clusters splits one training task, but there are {len(train)}: {', '.join(train)}. Name one with "
+            f"--languages."
+        )
+    if args.method == "stl":
+        raise InputError("--method stl trains a model for each task alone, which clusters are not for; use mtl.")
+    if args.is_given("task_sampling_exponent"):
+        raise InputError(
+            "--task_sampling_exponent has no effect with --num_clusters, whose clusters are drawn equally often; "
+            "remove it."
+        )
+    method = method_class(args.method)
+    if args.tasks_per_step is None and method.default_tasks_per_step > 1:
+        args.all_tasks_each_step = True
+    elif not issubclass(method, ReptileMixin):  # which draws no tasks
+        args.task_sampling_exponent = 0.0
+    task, dataset = next(iter(train.items()))
+    # `cluster` checks this too, but only once a model was loaded for it.
+    check_settings(len(dataset), num_clusters, None, COVARIANCE_TYPE, args.seed)
+    with args.main_process_first(desc="clustering"):
+        clustered = cluster(
+            dataset,
+            head.text_columns(task, dataset),
+            *load_encoder(model_args),
+            args.folder / CLUSTERS_FOLDER,
+            num_clusters=num_clusters,
+            seed=args.seed,
+            cache=cache_folder(),
+        )
+    by_cluster = split_by_column(clustered["train"], TASK_COLUMN, f"{args.folder / CLUSTERS_FOLDER}")
+    in_order = sorted(by_cluster, key=lambda name: (len(name), name))
+    return {**tasks, "train": {name: by_cluster[name] for name in in_order}}
