@@ -218,10 +218,10 @@ def finish(
 
 
 def report(finished: Sequence[FinishedRun], args: MultiTaskTrainingArguments, metric: Metric) -> None:
-    """Print the scores and where everything is; several runs' scores are gathered in the folder above theirs."""
+    """Print the scores and where everything is; scores of runs in folders of their own are gathered above."""
     if args.process_index != 0:
         return
-    if len(finished) > 1:
+    if [one.run.args.folder for one in finished] != [args.folder]:
         _gather_results(finished, args.folder)
         write_scores(args.folder, score_tables(finished, metric), zero_shot=[])
     print("\n" + (args.folder / SCORES_FILE).read_text(encoding="utf-8"))

@@ -289,3 +289,19 @@ def test_two_processes(place: Place, tmp_path: Path) -> None:
     process = place.run_two_processes(*arguments, "--output_dir", str(place.path("resumed", "double")))
     assert process.returncode == 0 and "Continuing from" in process.stdout, process.stderr
     assert place.files("resumed/double")["model.safetensors"] == place.files("double")["model.safetensors"]
+
+
+@pytest.mark.parametrize("method", tiny.EVERY_METHOD)
+def test_every_method_trains(place: Place, method: str) -> None:
+    own = {
+        "stl": ["--languages", "de", "--eval_languages", "de"],
+        "recadam": ["--recadam_gamma", "5", "--recadam_t0", "2"],
+        "seq_reptile": ["--inner_steps", "2"],
+        "reptile": ["--inner_steps", "2"],
+    }
+    output = f"of-{method.replace(':', '-')}"
+    arguments = ["--method", method, *own.get(method, []), *SHORT, "--do_train", "--do_eval", "--max_steps", "4"]
+    assert place.main(*place.arguments(output, *arguments)) == 0
+    folder = f"{output}/de" if method == "stl" else output
+    assert 0 <= place.json(folder, "all_results.json")["eval_f1"] <= 100
+    assert place.path(folder, "model.safetensors").is_file()
