@@ -45,6 +45,12 @@ def questions(language: str, split: str) -> list[Question]:
     ]
 
 
+def without_rounding(weights: dict[str, Any]) -> dict[str, Any]:
+    """All weights but two: these shift all logits alike, so their gradient is mere rounding, which Adam enlarges."""
+    shifts = {"qa_outputs.bias", "bert.encoder.layer.0.output.LayerNorm.bias"}
+    return {name: values for name, values in weights.items() if name not in shifts}
+
+
 def squad_scores(predictions: Mapping[str, str], true: list[Question]) -> dict[str, float]:
     return SquadMetric(keep_in_memory=True).compute(
         predictions=[{"id": name, "prediction_text": text} for name, text in predictions.items()],
@@ -275,10 +281,7 @@ def test_two_processes(place: Place, tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
     assert process.stdout.count("Plan (") == process.stdout.count("# Scores") == 1
     ends = [load_file(place.path(output, "model.safetensors")) for output in ("single", "double")]
-    for weights in ends:
-        # They shift all logits alike, so their gradient is nothing but rounding, which Adam enlarges.
-        del weights["qa_outputs.bias"], weights["bert.encoder.layer.0.output.LayerNorm.bias"]
-    assert tiny.largest_difference(*ends) < 1e-5
+    assert tiny.largest_difference(*map(without_rounding, ends)) < 1e-5
     names = [sorted(name for name in place.files(output) if "/" not in name) for output in ("single", "double")]
     assert names[0] == names[1]
     for language in SAMPLE_LANGUAGES:
@@ -305,3 +308,26 @@ def test_every_method_trains(place: Place, method: str) -> None:
     folder = f"{output}/de" if method == "stl" else output
     assert 0 <= place.json(folder, "all_results.json")["eval_f1"] <= 100
     assert place.path(folder, "model.safetensors").is_file()
+
+
+def test_accumulated_micro_batches_are_one_batch(place: Place, tmp_path: Path) -> None:
+    """However far each of them is padded."""
+    model = scripts.write_model(tmp_path / "model", dropout=0, words=scripts.words_of_sample("qa", SAMPLE_LANGUAGES))
+    common = [*SEQ_REPTILE, *SHORT, "--do_train", "--learning_rate", "1e-3", "--max_steps", "8"]
+    halves = ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2"]
+    for output, own in (("whole", []), ("halves", halves)):
+        assert place.main(*place.arguments(output, *common, *own, model=model)) == 0
+    ends = [load_file(place.path(output, "model.safetensors")) for output in ("whole", "halves")]
+    assert tiny.largest_difference(*map(without_rounding, ends)) < 1e-5
+    losses = [place.json(output, "train_results.json")["train_loss"] for output in ("whole", "halves")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_bf16_and_the_best_model_by_default(place: Place) -> None:
+    """The best is that of the highest F1: an evaluation of questions has no loss."""
+    arguments = [*SEQ_REPTILE, *SHORT, "--do_train", "--bf16", "--eval_strategy", "steps", "--eval_steps", "6"]
+    arguments += ["--save_steps", "6", "--load_best_model_at_end", "--max_steps", "12"]
+    assert place.main(*place.arguments("bf16", *arguments)) == 0
+    state = place.json("bf16", "trainer_state.json")
+    scores = [entry["eval_f1"] for entry in state["log_history"] if "eval_f1" in entry]
+    assert len(scores) == 2 and state["best_metric"] == max(scores)
