@@ -26,7 +26,7 @@ print(classify({{"text": "The bakery opens at six.", "text_pair": "Nobody sells 
 
 QUESTION_ANSWERING = """\
 import torch
-{imports}from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+{imports}from transformers import {names}
 
 name = {name}  # this folder, or the model's id on the Hub
 tokenizer, model = AutoTokenizer.from_pretrained(name), {load}
@@ -55,19 +55,20 @@ def usage(pipeline_tag: str, name: str, model: Any) -> str:
         name: of the model's folder.
         model: a model of transformers, or one of PEFT's with adapters.
     """
-    is_question_answering = pipeline_tag == "question-answering"
-    imports, load, argument = "", "", "name"
-    if is_question_answering:
-        load = "AutoModelForQuestionAnswering.from_pretrained(name)"
-    if hasattr(model, "peft_config"):
+    # Question answering has no pipeline in transformers, so its lines always load the model.
+    has_pipeline, has_adapters = pipeline_tag != "question-answering", hasattr(model, "peft_config")
+    names, imports, load, argument = "AutoTokenizer", "", "", "name"
+    if has_adapters:
         auto_class = AUTO_PEFT_CLASSES[pipeline_tag]
         imports = f"from peft import {auto_class}\n"
         # An adapter's folder has no configuration, and without the labels its head would not fit the base model.
-        labels = "" if is_question_answering else f", id2label={model.config.id2label!r}"
+        labels = f", id2label={model.config.id2label!r}" if has_pipeline else ""
         load = f"{auto_class}.from_pretrained(name{labels})"
-        if not is_question_answering:
-            load, argument = f"model = {load}\n", "model, tokenizer=name"
-    lines = LINES[pipeline_tag].format(
-        imports=imports, name=json.dumps(name, ensure_ascii=False), load=load, model=argument
+    elif not has_pipeline:
+        names = f"AutoModelForQuestionAnswering, {names}"
+        load = "AutoModelForQuestionAnswering.from_pretrained(name)"
+    if has_pipeline and has_adapters:
+        load, argument = f"model = {load}\n", "model, tokenizer=name"
+    return LINES[pipeline_tag].format(
+        imports=imports, names=names, name=json.dumps(name, ensure_ascii=False), load=load, model=argument
     )
-    return lines
