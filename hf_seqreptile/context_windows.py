@@ -69,13 +69,14 @@ class Windows:
         cls = self.tokenizer.cls_token_id
         return input_ids.index(cls) if cls in input_ids else 0
 
-    def room(self, question: str) -> int:
-        """The tokens that a question leaves for the context."""
-        return self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True) - self.length(question)
+    def rooms(self, questions: Sequence[str]) -> list[int]:
+        """The tokens that each question leaves for the context."""
+        most = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
+        return [most - length for length in self.lengths(questions)]
 
-    def length(self, text: str) -> int:
-        """The tokens of a question or context by itself."""
-        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each question or context by itself."""
+        return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
 
     @property
     def _context_first(self) -> bool:

@@ -243,11 +243,11 @@ def _cut(question: str, max_length: int, tokenizer: PreTrainedTokenizerBase) -> 
 def _windows(tokenizer: PreTrainedTokenizerBase, question: str, max_seq_len: int, doc_stride: int | None) -> Windows:
     max_seq_len = min(max_seq_len, tokenizer.model_max_length)
     windows = Windows(tokenizer, max_seq_len, stride=0)
-    room = windows.room(question)
+    (room,) = windows.rooms([question])
     if room < 1:
         raise InputError(
-            f"max_seq_len={max_seq_len} leaves no room for a context beside the {windows.length(question)} tokens of "
-            f"the question {question[:80]!r}. Give a higher max_seq_len (the model takes "
+            f"max_seq_len={max_seq_len} leaves no room for a context beside the {windows.lengths([question])[0]} "
+            f"tokens of the question {question[:80]!r}. Give a higher max_seq_len (the model takes "
             f"{tokenizer.model_max_length}) or a lower max_question_len."
         )
     if doc_stride is None:

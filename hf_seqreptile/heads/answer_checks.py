@@ -58,15 +58,25 @@ class QuestionRows:
         if "id" in rows:
             ids = [str(value) if value is not None else number for value, number in zip(rows["id"], ids, strict=True)]
         questions = [None if question is None else question.lstrip() for question in rows["question"]]
-        columns = {"question": questions, "context": rows["context"]}
+        columns: dict[str, list] = {"question": questions, "context": rows["context"]}
         if self.have_answers:
             columns["answers"] = rows["answers"]
-        for i, index in enumerate(indices):
-            place = f"Task {self.task!r}, {self.split} split, row {index + 1} (id {ids[i]})"
-            self._check({name: values[i] for name, values in columns.items()}, place, windows)
+        places = [
+            f"Task {self.task!r}, {self.split} split, row {index + 1} (id {name})"
+            for index, name in zip(indices, ids, strict=True)
+        ]
+        for i, place in enumerate(places):
+            self._check({name: values[i] for name, values in columns.items()}, place)
+        for i, room in enumerate(windows.rooms(columns["question"])):
+            if room <= windows.stride and room < windows.lengths([rows["context"][i]])[0]:
+                raise InputError(
+                    f"{places[i]}: the question leaves {room} of --max_seq_length {windows.max_length} to the "
+                    f"context, and --doc_stride {windows.stride} must be smaller. Lower --doc_stride, raise "
+                    f"--max_seq_length or shorten the question ({columns['question'][i][:80]!r})."
+                )
         return {"task": [self.task] * len(ids), "id": ids} | columns
 
-    def _check(self, row: Mapping[str, Any], place: str, windows: Windows) -> None:
+    def _check(self, row: Mapping[str, Any], place: str) -> None:
         for name, value in row.items():
             if value is None:
                 raise InputError(
@@ -76,13 +86,6 @@ class QuestionRows:
             raise InputError(f"{place}: the context is empty; fill it in or delete the row.")
         if self.have_answers:
             self._check_answers(row["answers"], row["context"], place)
-        room = windows.room(row["question"])
-        if room <= windows.stride and room < windows.length(row["context"]):
-            raise InputError(
-                f"{place}: the question leaves {room} of --max_seq_length {windows.max_length} to the context, "
-                f"and --doc_stride {windows.stride} must be smaller. Lower --doc_stride, raise --max_seq_length or "
-                f"shorten the question ({row['question'][:80]!r})."
-            )
 
     def _check_answers(self, answers: Mapping[str, list], context: str, place: str) -> None:
         texts, starts = answers["text"], answers["answer_start"]
