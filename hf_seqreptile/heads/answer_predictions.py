@@ -130,8 +130,8 @@ def predict_answers(
         max_answer_length,
     )
     nulls = null_spans(starts, ends, columns["null_position"].to_numpy(), examples) if may_be_impossible else None
-    texts = dataset.select_columns(["id", "context"]).select(rows)
-    return AnswerPredictions(rows, list(texts["id"]), list(texts["context"]), spans, nulls, null_threshold, n_best)
+    texts = dataset.select_columns(["id", "context"]).select(rows)[:]
+    return AnswerPredictions(rows, texts["id"], texts["context"], spans, nulls, null_threshold, n_best)
 
 
 def _padded(lists: Any, length: int) -> NDArray[np.int32]:

@@ -191,7 +191,7 @@ class QuestionAnswering(Head):
             for row, odds in zip(predictions, answers.null_odds.astype(float), strict=True):
                 row["no_answer_probability"] = float(1 / (1 + np.exp(-odds)))
         true = dataset.select_columns(["id", "answers"]).select(answers.rows)
-        return self._metric(dataset["task"][0]).compute(predictions=predictions, references=list(true))
+        return self._metric(dataset["task"][0]).compute(predictions=predictions, references=true.to_list())
 
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
