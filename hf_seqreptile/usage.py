@@ -38,7 +38,7 @@ with torch.no_grad():
 scores = output.start_logits[0][:, None] + output.end_logits[0]  # of every first and last token
 allowed = (of_context[:, None] & of_context).triu().tril(29)  # in the context, 30 tokens at most
 start, end = divmod(scores.masked_fill(~allowed, -torch.inf).argmax().item(), len(scores))
-print(context[offsets[start][0] : offsets[end][1]])"""
+print(context[offsets[start][0] : offsets[end][1]].strip())"""
 
 LINES = {
     "token-classification": TOKEN_CLASSIFICATION,
