@@ -1,5 +1,6 @@
 """What a script needs to know about the problem that it trains for."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,11 @@ from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import PredictionOutput
 
 from ..data import DataArguments
+from ..errors import InputError
 from ..model_loading import ModelArguments
 from ..scores import Metric
+
+logger = logging.getLogger(__name__)
 
 Tasks = Mapping[str, Dataset]
 """A dataset for each task, by name."""
@@ -69,6 +73,33 @@ class Head(ABC):
     @abstractmethod
     def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
         """The features of each task of a split; what is wrong with a row is an InputError that names it."""
+
+    def max_length(
+        self, tokenizer: PreTrainedTokenizerBase, special: int, content: str, example: str, least: int = 1
+    ) -> int:
+        """Tokens of an example at most: `max_seq_length`, by default 512, or what the model takes if that is less.
+
+        Args:
+            tokenizer: knows what the model takes.
+            special: tokens that the model adds to an example.
+            content: what the others are of, for messages.
+            example: what an example is called there.
+            least: tokens of content that an example must have room for.
+
+        Raises:
+            InputError: there is no such room.
+        """
+        wanted, possible = self.args.max_seq_length, tokenizer.model_max_length
+        if wanted is None:
+            return min(possible, 512)
+        if wanted < special + least:
+            raise InputError(
+                f"--max_seq_length {wanted} leaves no room for {content}: this model adds {special} tokens of its own "
+                f"to each {example}."
+            )
+        if wanted > possible:
+            logger.warning("--max_seq_length %d is more than the model takes; %d is used.", wanted, possible)
+        return min(wanted, possible)
 
     def map_rows(self, dataset: Dataset, function: Callable, desc: str, **settings: Any) -> Dataset:
         """`dataset.map` of batches and their rows' numbers to features alone, as the arguments want it."""

@@ -1,11 +1,27 @@
 """Labels: those that several tasks share, and those that a model predicts."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
+from datasets import Dataset
 
 from ..errors import InputError
+from .head import Splits
+
+
+def labels_by_task(tasks: Splits, labels_of: Callable[[str, Dataset], Sequence[str]]) -> dict[str, list[str]]:
+    """The labels of each training task or, without any, of each task of all other splits; some occur again and again.
+
+    Args:
+        tasks: raw datasets by split and task.
+        labels_of: gives those of one task's dataset.
+    """
+    found: dict[str, list[str]] = {}
+    for split in [tasks["train"]] if "train" in tasks else tasks.values():
+        for task, dataset in split.items():
+            found[task] = [*found.get(task, ()), *labels_of(task, dataset)]
+    return found
 
 
 def task_with_all_labels(labels_by_task: Mapping[str, Collection[str]]) -> str:

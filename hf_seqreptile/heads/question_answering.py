@@ -1,7 +1,6 @@
 """Extractive question answering: the answer is a piece of the context."""
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,8 +31,6 @@ from .answer_loss import answer_loss
 from .answer_predictions import AnswerPredictions, predict_answers
 from .answer_spans import Floats
 from .head import Head, Splits, Tasks
-
-logger = logging.getLogger(__name__)
 
 TEXTS = ("question", "context")
 
@@ -216,10 +213,8 @@ class QuestionAnswering(Head):
             (folder / f"{stage}_{name}{suffix}.json").write_text(text, encoding="utf-8")
 
     def _windows(self, tokenizer: PreTrainedTokenizerBase) -> Windows:
-        wanted, possible = self.args.max_seq_length, tokenizer.model_max_length
-        if wanted > possible:
-            logger.warning("--max_seq_length %d is more than the model takes; %d is used.", wanted, possible)
-        length, special = min(wanted, possible), tokenizer.num_special_tokens_to_add(pair=True)
+        special = tokenizer.num_special_tokens_to_add(pair=True)
+        length = self.max_length(tokenizer, special, "question and context", "window", least=2)
         if self.args.doc_stride >= length - special:
             raise InputError(
                 f"--doc_stride {self.args.doc_stride} must be smaller than the room for a context: a feature has "

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..model_loading import ModelArguments
 from ..scores import Metric
 from .head import Head, Splits, Tasks
-from .labels import predicted_labels, task_with_all_labels
+from .labels import labels_by_task, predicted_labels, task_with_all_labels
 
 TEXTS = ("premise", "hypothesis")
 LABEL = "label"
@@ -98,9 +98,7 @@ class SequenceClassification(Head):
 
     def __init__(self, tasks: Splits, args: SequenceClassificationArguments) -> None:
         super().__init__(tasks, args)
-        splits = [tasks["train"]] if "train" in tasks else list(tasks.values())
-        self.labels = common_labels({task: _labels_of(task, data) for split in splits for task, data in split.items()})
-        """In the order of their ids."""
+        self.labels = common_labels(labels_by_task(tasks, _labels_of))
 
     def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
         """`premise` and `hypothesis`, after checking that they hold texts."""
@@ -113,7 +111,9 @@ class SequenceClassification(Head):
         Raises:
             InputError: an unknown label, or an empty value; names task, split and row.
         """
-        max_length = self._max_length(tokenizer)
+        # Each of the two texts needs a token.
+        taken = tokenizer.num_special_tokens_to_add(pair=True)
+        max_length = self.max_length(tokenizer, taken, "two texts", "pair", least=2)
         padding = "max_length" if self.args.pad_to_max_length else False
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         tokenizer(["a"], ["b"], truncation=True, max_length=max_length, padding=padding)
@@ -156,16 +156,6 @@ class SequenceClassification(Head):
         lines = [f"{i}\t{self.labels[label]}\n" for i, label in enumerate(np.asarray(prediction.predictions))]
         text = "".join(["index\tprediction\n", *lines])
         (folder / f"predictions{suffix}.txt").write_text(text, encoding="utf-8")
-
-    def _max_length(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        wanted, possible = self.args.max_seq_length or tokenizer.model_max_length, tokenizer.model_max_length
-        special = tokenizer.num_special_tokens_to_add(pair=True)
-        if wanted <= special + 1:
-            raise InputError(
-                f"--max_seq_length {wanted} leaves no room for two texts: this model adds {special} tokens of its own "
-                f"to each pair."
-            )
-        return min(wanted, possible)
 
 
 def common_labels(labels_by_task: Mapping[str, Sequence[str]]) -> list[str]:

@@ -1,6 +1,5 @@
 """Named entity recognition: words with one tag each, scored by entity."""
 
-import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +22,7 @@ from ..errors import InputError
 from ..model_loading import ModelArguments
 from ..scores import Metric
 from .head import Head, Splits, Tasks, distinct
-from .labels import predicted_labels, task_with_all_labels
-
-logger = logging.getLogger(__name__)
+from .labels import labels_by_task, predicted_labels, task_with_all_labels
 
 IGNORED = -100
 PREFIX_SPACE_MODELS = {"bloom", "gpt2", "roberta", "deberta"}
@@ -89,13 +86,7 @@ class TokenClassification(Head):
 
     def __init__(self, tasks: Splits, args: TokenClassificationArguments) -> None:
         super().__init__(tasks, args)
-        splits = [tasks["train"]] if "train" in tasks else list(tasks.values())
-        tags: dict[str, list[str]] = {}
-        for split in splits:
-            for task, dataset in split.items():
-                tags[task] = [*tags.get(task, ()), *self._tag_names(task, dataset)]
-        self.labels = common_labels(tags)
-        """In the order of their ids."""
+        self.labels = common_labels(labels_by_task(tasks, self._tag_names))
 
     @property
     def label2id(self) -> dict[str, int]:
@@ -114,7 +105,7 @@ class TokenClassification(Head):
         Raises:
             InputError: an unknown tag, words and tags of unequal number, or an empty value; names task, split and row.
         """
-        max_length = self._max_length(tokenizer)
+        max_length = self.max_length(tokenizer, tokenizer.num_special_tokens_to_add(), "words", "sentence")
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         tokenizer(["a"], truncation=True, max_length=max_length, padding=self._padding, is_split_into_words=True)
         encoded = {}
@@ -193,20 +184,6 @@ class TokenClassification(Head):
     @property
     def _padding(self) -> str | bool:
         return "max_length" if self.args.pad_to_max_length else False
-
-    def _max_length(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        wanted, possible = self.args.max_seq_length, tokenizer.model_max_length
-        if wanted is None:
-            return min(possible, 512)
-        special = tokenizer.num_special_tokens_to_add()
-        if wanted <= special:
-            raise InputError(
-                f"--max_seq_length {wanted} leaves no room for words: this model adds {special} tokens of its own to "
-                f"each sentence."
-            )
-        if wanted > possible:
-            logger.warning("--max_seq_length %d is more than the model takes; %d is used.", wanted, possible)
-        return min(wanted, possible)
 
     def _columns(self, task: str, dataset: Dataset) -> tuple[str, str]:
         """The columns of words and of tags, after checking that they hold such."""
