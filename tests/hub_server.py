@@ -10,7 +10,10 @@ The server only lets clients pull. To add a push, write methods on :class:`_Hand
 import functools
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +34,20 @@ _WIKIANN_FEATURES = (
     + "".join(f"          '{index}': {label}\n" for index, label in enumerate(WIKIANN_LABELS))
     + "  - name: langs\n    sequence: string\n  - name: spans\n    sequence: string\n"
 )
+
+
+def run_client(environment: Mapping[str, str], code: str, *arguments: str) -> str:
+    """Run Python code in a process of its own, which must succeed, and return what it printed."""
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 class LocalHub:

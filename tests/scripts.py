@@ -247,6 +247,31 @@ class Place:
             again = self.run(*arguments)
             assert again.returncode == 0 and "Continuing from" in again.stdout, again.stderr
 
+    def assert_kills_change_nothing(self, *arguments: str) -> None:
+        """Law 4: a run that is killed and continued, again and again, ends where one ends that is left alone."""
+        whole = self.arguments(
+            "whole", *SEQ_REPTILE, *arguments, "--do_train", "--do_eval", "--max_steps", "250", "--save_steps", "3",
+            "--save_total_limit", "3", "--eval_strategy", "steps", "--eval_steps", "90",
+        )  # fmt: skip
+        assert self.main(*whole) == 0
+        self.kill_and_continue(whole, "killed", in_process=False)
+        self.assert_same_end("killed", "whole")
+
+    def train_briefly(self, method: str, *arguments: str) -> dict[str, float]:
+        """The results of a few steps of any method on German and Swahili, or German alone."""
+        own = {
+            "stl": ["--languages", "de", "--eval_languages", "de"],
+            "recadam": ["--recadam_gamma", "5", "--recadam_t0", "2"],
+            "seq_reptile": ["--inner_steps", "2"],
+            "reptile": ["--inner_steps", "2"],
+        }
+        output = f"of-{method.replace(':', '-')}"
+        settings = [*own.get(method, []), *arguments, "--do_train", "--do_eval", "--max_steps", "4"]
+        assert self.main(*self.arguments(output, "--method", method, *settings)) == 0
+        folder = f"{output}/de" if method == "stl" else output
+        assert self.path(folder, "model.safetensors").is_file()
+        return self.json(folder, "all_results.json")
+
     def assert_same_end(self, output: str, expected: str) -> None:
         """Two runs have the same weights and scores, bit for bit, and wrote the same files."""
         files, wanted = self.files(output), self.files(expected)

@@ -2,9 +2,6 @@
 
 import http.client
 import json
-import os
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from hub_server import WIKIANN_ID, WIKIANN_LABELS, LocalHub, write_script_repository, write_wikiann_repository
+from hub_server import (
+    WIKIANN_ID,
+    WIKIANN_LABELS,
+    LocalHub,
+    run_client,
+    write_script_repository,
+    write_wikiann_repository,
+)
 from transformers import BertConfig, BertModel, BertTokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "habari", "dunia"]
@@ -70,16 +74,7 @@ def client(environment: dict[str, str], code: str) -> Any:
             except Exception as error:
                 return [f"{type(error).__module__}.{type(error).__qualname__}", str(error)]
     """
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout)
+    return json.loads(run_client(environment, textwrap.dedent(prelude) + textwrap.dedent(code)))
 
 
 def request(hub: LocalHub, method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:

@@ -165,13 +165,7 @@ def test_label_sets_that_differ_are_refused(place: Place, capsys: pytest.Capture
 
 @pytest.mark.slow
 def test_a_killed_run_ends_where_the_uninterrupted_one_ends(place: Place) -> None:
-    arguments = place.arguments(
-        "whole", *SEQ_REPTILE, "--do_train", "--do_eval", "--max_steps", "250", "--save_steps", "3",
-        "--save_total_limit", "3", "--eval_strategy", "steps", "--eval_steps", "90",
-    )  # fmt: skip
-    assert place.main(*arguments) == 0
-    place.kill_and_continue(arguments, "killed", in_process=False)
-    place.assert_same_end("killed", "whole")
+    place.assert_kills_change_nothing()
 
 
 @pytest.mark.slow
@@ -194,15 +188,4 @@ def test_two_processes(place: Place, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", tiny.EVERY_METHOD)
 def test_every_method_trains(place: Place, method: str) -> None:
-    own = {
-        "stl": ["--languages", "de", "--eval_languages", "de"],
-        "recadam": ["--recadam_gamma", "5", "--recadam_t0", "2"],
-        "seq_reptile": ["--inner_steps", "2"],
-        "reptile": ["--inner_steps", "2"],
-    }
-    output = f"of-{method.replace(':', '-')}"
-    arguments = ["--method", method, *own.get(method, []), "--do_train", "--do_eval", "--max_steps", "4"]
-    assert place.main(*place.arguments(output, *arguments)) == 0
-    folder = f"{output}/de" if method == "stl" else output
-    assert 0 <= place.json(folder, "all_results.json")["eval_accuracy"] <= 1
-    assert place.path(folder, "model.safetensors").is_file()
+    assert 0 <= place.train_briefly(method)["eval_accuracy"] <= 1

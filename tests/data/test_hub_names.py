@@ -1,15 +1,12 @@
 """Which tasks datasets of the Hub have, as the real clients learn it from a real HTTP server."""
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import PARQUET_BRANCH, LocalHub, write_repository, write_script_repository
+from hub_server import PARQUET_BRANCH, LocalHub, run_client, write_repository, write_script_repository
 
 # Run by a process of its own: `HF_ENDPOINT` and `HF_HUB_OFFLINE` are read on import.
 CLIENT = textwrap.dedent("""
@@ -71,22 +68,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(environment: dict[str, str], code: str, *arguments: str) -> str:
-    process = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stdout
-
-
 def ask(environment: dict[str, str], *calls: tuple[list[str], dict[str, Any]]) -> list[Any]:
     """What `load_tasks` says to each (splits, arguments): ids by split and task, or its refusal."""
-    return json.loads(run(environment, CLIENT, json.dumps(calls)))
+    return json.loads(run_client(environment, CLIENT, json.dumps(calls)))
 
 
 def test_tasks_of_hub_datasets(served: Path, tmp_path: Path) -> None:
@@ -97,7 +81,7 @@ def test_tasks_of_hub_datasets(served: Path, tmp_path: Path) -> None:
     with LocalHub(served) as hub:
         environment = hub.environment(tmp_path)
         # As versions of `datasets` did that ran scripts; later ones answer from such a cache.
-        run(environment, f"import datasets; datasets.load_dataset({MLQA!r}, revision={PARQUET_BRANCH!r})")
+        run_client(environment, f"import datasets; datasets.load_dataset({MLQA!r}, revision={PARQUET_BRANCH!r})")
         answers = ask(
             environment,
             (evaluation, {"dataset_name": XQUAD}),
