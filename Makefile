@@ -12,7 +12,7 @@ DEMO = --method seq_reptile --model_name_or_path offline-multilingual --trim_voc
 
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-.PHONY: help demo test test-all quality clean
+.PHONY: help demo test test-all quality docs clean
 
 help:
 	@printf '%s\n' \
@@ -20,6 +20,7 @@ help:
 	  'make test      run the tests, but for the slow ones (ARGS="-k sampling" chooses some)' \
 	  'make test-all  run all tests' \
 	  'make quality   lint, check formatting and types' \
+	  'make docs      build the documentation in out/site; any broken link fails it' \
 	  'make clean     remove .venv, caches, build outputs and out/demo' \
 	  '' \
 	  'The first of them installs everything into .venv. PYTHON=... names the Python 3.11 to 3.13 to use.' \
@@ -41,8 +42,12 @@ quality: .venv/.installed
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 
+docs: .venv/.installed
+	OMP_NUM_THREADS=1 .venv/bin/python -m sphinx -q -W --keep-going -E -c docs -d out/site/.doctrees . out/site
+	@echo 'The documentation is in out/site/index.html'
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info out/demo
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info out/demo out/site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when one of these files changes. The environment variables hold the build requirements to

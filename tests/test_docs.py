@@ -6,6 +6,8 @@ import os
 import re
 import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +17,7 @@ import matplotlib
 import pytest
 from transformers import HfArgumentParser
 
+import hf_seqreptile
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.clustering import ClusteringArguments
 from hf_seqreptile.heads.question_answering import QuestionAnswering
@@ -138,6 +141,19 @@ def test_arguments_exist(page: Path) -> None:
     known |= {argument.name for group in (SyntheticArguments, ClusteringArguments) for argument in fields(group)}
     named = set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text(encoding="utf-8")))
     assert named <= known
+
+
+def test_the_site_builds(tmp_path: Path) -> None:
+    """Without a warning: every page is in the side bar, every link and every name of the API is found."""
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    inventory_of_site = pytest.importorskip("sphinx.util.inventory")
+    command = ["-q", "-W", "--keep-going", "-c", "docs", "-d", str(tmp_path / "doctrees"), ".", str(tmp_path / "site")]
+    process = subprocess.run([sys.executable, "-m", "sphinx", *command], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    inventory = inventory_of_site.InventoryFile.loads((tmp_path / "site/objects.inv").read_bytes(), uri="")
+    documented = {name.rpartition(".")[2] for names in inventory.data.values() for name in names}
+    assert set(hf_seqreptile.__all__) <= documented
 
 
 def mistakes() -> Iterator[dict[str, str]]:

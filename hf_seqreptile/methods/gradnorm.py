@@ -86,7 +86,7 @@ class LossWeights:
 def weight_gradients(
     weights: torch.Tensor, norms: torch.Tensor, loss_ratios: torch.Tensor, exponent: float
 ) -> torch.Tensor:
-    """∂/∂w_i Σ_j |G_j − Ḡ r_j^a| (Eq. 2), the targets Ḡ r_j^a held constant: sign(G_i − Ḡ r_i^a) ‖∇_W L_i‖.
+    """∂/∂w_i `Σ_j |G_j − Ḡ r_j^a|` (Eq. 2), the targets Ḡ r_j^a held constant: sign(G_i − Ḡ r_i^a) ‖∇_W L_i‖.
 
     G_i = ‖∇_W w_i L_i‖ = w_i ‖∇_W L_i‖ is linear in w_i, so the paper's second backward pass is not needed.
 
