@@ -14,6 +14,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from .errors import InputError
+from .json_text import MAX_DEPTH, parse_json
 from .method_settings import METHOD_SETTINGS
 
 
@@ -63,13 +64,26 @@ class _Parser(HfArgumentParser):
         HfArgumentParser._parse_dataclass_field(parser, field)
 
 
+MAX_BYTES = 2**20
+"""Of an arguments' file: a larger one is something else."""
+
+
+_TAGS_OF_YAML_1_1 = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+
+
 class _YamlLoader(yaml.SafeLoader):
-    """YAML of version 1.2: truth values are `true` and `false` alone, and `no` is Norwegian."""
+    """YAML of version 1.2: truth values are `true` and `false` alone, and `no` is Norwegian; a name may occur once."""
 
     yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _TAGS_OF_YAML_1_1]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        content = super().construct_mapping(node, deep)
+        if len(content) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a name occurs twice", node.start_mark)
+        return content
 
 
 _YamlLoader.add_implicit_resolver(
@@ -79,14 +93,32 @@ _YamlLoader.add_implicit_resolver(
 
 def _arguments_of_file(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_YamlLoader)
+        if path.exists() and not (path.is_file() and path.stat().st_size <= MAX_BYTES):
+            raise InputError(f"The arguments' file {path} must be a regular file of at most {MAX_BYTES:,} bytes.")
+        text = path.read_text(encoding="utf-8-sig")
+        values = parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
+    except InputError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The arguments' file {path} cannot be read: {error}") from error
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"The arguments' file {path} is not valid {path.suffix[1:]}: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"The arguments' file {path} must hold arguments by name, such as `method: seq_reptile`.")
+    return _command_line(values)
+
+
+def _parse_yaml(text: str) -> Any:
+    """What arguments need of YAML: without tags, and without anchors, by which a small file grows without end."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_YamlLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise yaml.YAMLError(f"tags, anchors and more than {MAX_DEPTH} levels are not read,{event.start_mark}")
+    return yaml.load(text, Loader=_YamlLoader)
+
+
+def _command_line(values: dict[Any, Any]) -> list[str]:
     argv: list[str] = []
     for name, value in values.items():
         if value is None:

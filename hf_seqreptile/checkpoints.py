@@ -3,22 +3,32 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
-from transformers import Trainer
+from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy, TrainOutput
 
+from .checkpoint_damage import DamageExplainedMixin, damage_explained
 from .errors import InputError
-from .training_args import MultiTaskTrainingArguments
+from .interruption import EXIT_CODE, TerminationSignal
+from .json_text import parse_json
+from .training_args import CHANGEABLE, MultiTaskTrainingArguments
 
 logger = logging.getLogger(__name__)
 
 MULTITASK_STATE_FILE = "multitask_state.json"
+STEP_ARGUMENTS = (
+    "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "optim_args", "weight_decay",
+    "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "label_smoothing_factor", "neftune_noise_alpha",
+    "bf16", "fp16", "train_sampling_strategy",
+)  # fmt: skip
+"""The stock arguments that an optimizer step's result depends on."""
 
 
 def last_complete_checkpoint(output_dir: Path) -> Path | None:
@@ -52,8 +62,8 @@ def failed_writes_explained(folder: Path) -> Iterator[None]:
         elif not isinstance(error, OSError) and not re.search(r"\(os error \d+\)", reason):
             raise
         raise InputError(
-            f"Could not write {folder}: {reason}. Earlier checkpoints are untouched; make room, then run the same "
-            f"command again to continue from the newest."
+            f"Could not write {folder}: {reason}. Earlier checkpoints are untouched; make room, or make it writable, "
+            f"then run the same command again to continue from the newest."
         ) from error
 
 
@@ -69,43 +79,84 @@ def read_multitask_state(checkpoint: Path) -> dict[str, Any]:
         )
     if not _is_complete(checkpoint):
         raise InputError(f"{checkpoint} is incomplete (the run stopped while writing it); give an earlier one.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    with damage_explained(checkpoint):
+        state = parse_json(path.read_text(encoding="utf-8"))
+        if not (isinstance(state, dict) and isinstance(state.get("run"), dict)):
+            raise ValueError(f"{MULTITASK_STATE_FILE} does not say of which run")
+        if not TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).global_step > 0:
+            raise ValueError(f"{TRAINER_STATE_NAME} does not say of which step")
+        return state
 
 
-def check_same_run(checkpoint: Path, saved: dict[str, Any], present: dict[str, Any]) -> None:
-    """Refuse to continue a run of another method, on other tasks or with other draws; the message names each."""
-    differences = [
-        f"  {name}: {saved.get(name)!r} in the checkpoint, {value!r} now"
-        for name, value in present.items()
-        if saved.get(name) != value
-    ]
-    if differences:
-        raise InputError(
-            "\n".join([f"{checkpoint} belongs to another run:", *differences])
-            + "\nGive the arguments of that run, or start a new one in another --output_dir."
-        )
+def check_same_run(
+    checkpoint: Path, saved: Mapping[str, Any], present: Mapping[str, Any], allowed: Collection[str] = ()
+) -> None:
+    """Refuse to continue a run of another method, on other data or with other steps; the message names each.
+
+    Args:
+        checkpoint: for the message.
+        saved: the identity of the run that wrote it.
+        present: that of the run that is to continue it.
+        allowed: in what they may differ; of these, what [`CHANGEABLE`] has.
+    """
+    # As text, since the order of the tasks matters to the draws.
+    different = {name for name in {**saved, **present} if json.dumps(saved.get(name)) != json.dumps(present.get(name))}
+    if "tasks" in different:
+        # Other numbers of examples say it already.
+        different.discard("examples")
+    may_change = different & set(CHANGEABLE)
+    described = {name: _difference(name, saved, present) for name in sorted(different)}
+    refused = different - (may_change & set(allowed))
+    if refused:
+        lines = [f"{checkpoint} belongs to another run:", *(f"  {described[name]}" for name in sorted(refused))]
+        lines.append("Give the arguments and data of that run, or start a new one in another --output_dir.")
+        if refused <= may_change:
+            lines.append(f"To continue it all the same, add --allow_changes {' '.join(sorted(may_change))}")
+        raise InputError("\n".join(lines))
+    for text in described.values():
+        logger.warning("Continuing from %s with a change: %s.", checkpoint, text)
+
+
+def _difference(name: str, saved: Mapping[str, Any], present: Mapping[str, Any]) -> str:
+    if name == "examples":
+        others = [repr(task) for task, rows in present[name].items() if saved[name][task] != rows]
+        return f"examples: other rows than the checkpoint's, of task {', '.join(others)}"
+    values = [repr(run[name]) if name in run else "not set" for run in (saved, present)]
+    return f"{name}: {values[0]} in the checkpoint, {values[1]} now"
 
 
 def _is_complete(checkpoint: Path) -> bool:
     # The trainer's state is the last of a checkpoint's files to be written.
     try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        return isinstance(parse_json((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
-    return True
 
 
-class ResumableMixin(Trainer):
+class ResumableMixin(DamageExplainedMixin):
     """Checkpoints that are complete or ignored, serve no other run, and hold no pickle of ours.
 
-    A run that was stopped anywhere and continued ends bit for bit where it would have ended.
+    A run that was stopped anywhere and continued ends bit for bit where it would have ended. SIGTERM while training
+    saves a checkpoint at the end of the step, on all processes the same one, and ends the process with code 143.
     """
 
     args: MultiTaskTrainingArguments
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._signal = TerminationSignal()
+        self._seen_step = self._saved_step = -1
+        if self.args.enable_jit_checkpoint:
+            raise InputError(
+                "--enable_jit_checkpoint is not supported: it saves in the middle of a step, from where no run can be "
+                "continued exactly. Remove it: SIGTERM saves a checkpoint without it."
+            )
+
     def run_identity(self) -> dict[str, Any]:
         """What a checkpoint and the run that continues it must agree in, as JSON. Trainers extend it."""
-        return {}
+        values = self.args.to_dict()
+        length = "max_steps" if self.args.max_steps > 0 else "num_train_epochs"
+        return {name: values[name] for name in (length, *STEP_ARGUMENTS)}
 
     def train(
         self,
@@ -122,6 +173,7 @@ class ResumableMixin(Trainer):
 
         Raises:
             InputError: no complete checkpoint, one of another run, or a loss that is not finite.
+            SystemExit: SIGTERM came, and a checkpoint was saved.
         """
         if resume_from_checkpoint is True:
             newest = last_complete_checkpoint(self.args.folder)
@@ -132,9 +184,12 @@ class ResumableMixin(Trainer):
         if resume_from_checkpoint:
             folder = Path(resume_from_checkpoint)
             saved = read_multitask_state(folder)
-            check_same_run(folder, saved["run"], self.run_identity())
-        self.restore_multitask_state(saved)
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+            check_same_run(folder, saved["run"], self.run_identity(), self.args.allow_changes or ())
+        with damage_explained(resume_from_checkpoint or None):
+            self.restore_multitask_state(saved)
+        self._seen_step = self._saved_step = -1
+        with TerminationSignal() as self._signal:
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
@@ -143,6 +198,41 @@ class ResumableMixin(Trainer):
             return
         super()._run_epoch(*args, **kwargs)
 
+    @property
+    def can_save(self) -> bool:
+        """Whether a checkpoint can be saved after the present step. Methods extend it."""
+        return True
+
+    def _maybe_log_save_evaluate(
+        self, tr_loss: torch.Tensor, grad_norm: Any, model: nn.Module, trial: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *args, **kwargs)
+        if self._is_told_to_stop():
+            if self._saved_step != self.state.global_step:
+                self._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                folder = self._checkpoint_folder(trial)
+                print(f"Stopped by SIGTERM. The same command continues from {folder}.", flush=True)
+            self.accelerator.end_training()
+            raise SystemExit(EXIT_CODE)
+
+    def _is_told_to_stop(self) -> bool:
+        """Whether SIGTERM came to any process, as all of them know it, and a checkpoint can be saved here."""
+        ends_epoch = self._seen_step == self.state.global_step
+        self._seen_step = self.state.global_step
+        # The stock loop comes here after a step, and at an epoch's end once more; a run that is continued from there
+        # does not repeat the evaluation of the epoch's end.
+        evaluates_next = (
+            self.args.eval_strategy == IntervalStrategy.EPOCH
+            and float(self.state.epoch or 0).is_integer()
+            and not ends_epoch
+        )
+        if evaluates_next or not self.can_save:
+            return False
+        came = torch.tensor(int(self._signal.came), device=self.args.device)
+        return bool(self.accelerator.reduce(came, reduction="sum"))
+
     def multitask_state(self) -> dict[str, Any]:
         """What a checkpoint needs beyond the stock trainer's state, as JSON. Methods extend it."""
         return {"run": self.run_identity()}
@@ -150,13 +240,17 @@ class ResumableMixin(Trainer):
     def restore_multitask_state(self, saved: dict[str, Any] | None) -> None:
         """Take up what [`multitask_state`] gave, or, where `saved` is `None`, begin anew. Methods extend it."""
 
+    def _checkpoint_folder(self, trial: Any) -> Path:
+        return Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder = self._checkpoint_folder(trial)
         if self.args.should_save:
             # Written last, this file marks a checkpoint as complete; one of an earlier attempt must not.
             (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
         with failed_writes_explained(folder):
             super()._save_checkpoint(model, trial)
+        self._saved_step = self.state.global_step
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -1,6 +1,7 @@
 """What a clustering leaves behind for people: its numbers, a figure, and examples of each cluster."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ CHARACTERS = 300
 """Of an example's text that are shown."""
 POINTS = 20_000
 """At most so many are drawn."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 WIDTH, HEIGHT, DPI = 7.0, 5.6, 150
 TEXT_SIZE, TITLE_SIZE = 9.5, 11
 
@@ -102,5 +104,7 @@ def plot_clusters(clusters: Clusters, path: Path) -> None:
 
 
 def _shortened(text: str) -> str:
-    text = " ".join(text.split())
-    return escape_markdown(text if len(text) <= CHARACTERS else text[:CHARACTERS].rstrip() + " …")
+    text = _CONTROL.sub("\ufffd", " ".join(text.split()))
+    escaped = escape_markdown(text if len(text) <= CHARACTERS else text[:CHARACTERS].rstrip() + " …")
+    # At the beginning of an item, a dash or `1.` would start a list within the list.
+    return re.sub(r"^(\d*)([-+.)])", r"\1\\\2", escaped)

@@ -4,12 +4,12 @@ Each row is encoded with a pretrained model, the vectors are reduced with PCA, a
 into one cluster. `python -m hf_seqreptile.clustering` does it and writes a dataset that the scripts load.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
@@ -20,6 +20,7 @@ from .data import DataArguments, load_tasks
 from .digests import dataset_digest, digest
 from .errors import InputError
 from .gaussian_clusters import COVARIANCE_TYPE, COVARIANCE_TYPES, DIMENSION, check_settings, find_clusters
+from .json_text import parse_json
 from .model_loading import ModelArguments, load_model
 from .script import bad_input_exits
 from .sentence_embeddings import SentenceEncoder, write_whole
@@ -64,7 +65,8 @@ def cluster(
     """Split a dataset into tasks: encode each row, PCA, Gaussian mixture, hard assignment.
 
     Encodes on the accelerator, in bf16, where there is one. A call that was killed goes on where it stopped; a folder
-    that holds the result of the same inputs is read, and any other result in it is written over. Says which on stdout.
+    that holds the result of the same inputs is read, and any other result, or a damaged one, is written over. Says
+    which on stdout.
 
     Args:
         dataset: at least `num_clusters` rows, without a column `task`.
@@ -103,9 +105,10 @@ def cluster(
     }
     embeddings_key = encoder.key(dataset)
     key = digest(_RECIPE, embeddings_key, dataset_digest(dataset), settings)
-    if _read_key(folder) == key:
+    tasks = _read_tasks(folder, key)
+    if tasks is not None and len(tasks) == len(dataset):
         print(f"{folder} holds the clusters of these inputs already; nothing to do.", flush=True)
-        return _with_tasks(dataset, pq.read_table(folder / DATA, columns=[TASK_COLUMN])[TASK_COLUMN].to_pylist())
+        return _with_tasks(dataset, tasks)
 
     folder.mkdir(parents=True, exist_ok=True)
     # It comes back last, so what a killed call leaves never passes for a result.
@@ -194,14 +197,16 @@ def _with_tasks(dataset: Dataset, tasks: list[str]) -> DatasetDict:
     return DatasetDict({"train": dataset.add_column(TASK_COLUMN, tasks)})
 
 
-def _read_key(folder: Path) -> str | None:
-    """Of what the folder's result was made from, if it holds a whole one."""
+def _read_tasks(folder: Path, key: str) -> list[str] | None:
+    """Each row's task, if the folder holds a whole result of what `key` is of."""
     try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        report = parse_json((folder / REPORT).read_text(encoding="utf-8"))
+        is_whole = all((folder / name).exists() for name in (DATA, FIGURE, EXAMPLES))
+        if not (is_whole and isinstance(report, dict) and report.get("key") == key):
+            return None
+        return pq.read_table(folder / DATA, columns=[TASK_COLUMN])[TASK_COLUMN].cast(pa.string()).to_pylist()
+    except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
-    is_whole = all((folder / name).exists() for name in (DATA, FIGURE, EXAMPLES))
-    return report.get("key") if is_whole and isinstance(report, dict) else None
 
 
 def _model_name(model: PreTrainedModel) -> str:

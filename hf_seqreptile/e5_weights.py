@@ -87,17 +87,20 @@ class E5Weights:
             A new float32 array of shape (len(rows), *shape[1:]), or `shape` where rows is None.
 
         Raises:
-            InputError: the file has no such tensor, or it has another number of elements.
+            InputError: the file has no such tensor, or it has another number of elements or rows cut within a block.
         """
         entry = self._directory.get(name)
         if entry is None or entry.elements != math.prod(shape):
             found = "is missing" if entry is None else f"has {entry.elements} elements"
             raise _unreadable(self.path, f"tensor {name} {found}, but shape {shape} was expected")
-        packed = np.frombuffer(self._data, np.uint8, entry.length, entry.offset).reshape(shape[0], -1)
-        if rows is not None:
-            packed = packed[rows]
-        values = packed.reshape(-1).view("<f4").astype(np.float32) if entry.is_float else _dequantise(packed)
-        return values.reshape(-1, *shape[1:])
+        try:
+            packed = np.frombuffer(self._data, np.uint8, entry.length, entry.offset).reshape(shape[0], -1)
+            if rows is not None:
+                packed = packed[rows]
+            values = packed.reshape(-1).view("<f4").astype(np.float32) if entry.is_float else _dequantise(packed)
+            return values.reshape(-1, *shape[1:])
+        except ValueError as error:
+            raise _unreadable(self.path, f"tensor {name} of shape {shape} is not of whole blocks ({error})") from error
 
 
 def read_e5_weights(path: Path) -> E5Weights:
@@ -199,6 +202,9 @@ def _parse(path: Path, data: bytes) -> E5Weights:
     starts = np.frombuffer(cursor.take(4 * (count + 1)), "<u4").tolist()
     scores = np.frombuffer(cursor.take(4 * count), "<f4").astype(np.float32)
     blob = cursor.take(blob_length)
+    # Pieces that overlap would take far more memory than the file.
+    if starts != sorted(starts) or not np.isfinite(scores).all():
+        raise ValueError("the pieces of the tokenizer are out of order or have no scores")
     pieces = [blob[start:end].decode() for start, end in pairwise(starts)]
     if not (len(set(pieces)) == count <= word_rows and all(0 <= i < count for i in (bos, eos, pad, unk))):
         raise ValueError("the pieces of the tokenizer do not fit the embedding table")
@@ -207,13 +213,18 @@ def _parse(path: Path, data: bytes) -> E5Weights:
     cursor.take(normaliser_length)
 
     directory: dict[str, _Entry] = {}
+    packed = 0
     for _ in range(cursor.unpack("i")[0]):
         name = cursor.take(cursor.unpack("H")[0]).decode()
         kind, elements, offset, length = cursor.unpack("BIQQ")
         packed_length = 4 * elements if kind == 0 else elements // _BLOCK_VALUES * _BLOCK_BYTES
-        if length != packed_length or offset + length > len(data):
-            raise ValueError(f"tensor {name} ends at byte {offset + length} of {len(data)}")
+        packed += length
+        if length != packed_length or offset + length > len(data) or packed > len(data):
+            raise ValueError(f"tensor {name} ends at byte {offset + length} of {len(data)}, or overlaps with others")
         directory[name] = _Entry(kind == 0, elements, offset, length)
+    sizes = (hidden, layers, heads, feed_forward, word_rows, max_positions, type_vocab)
+    if min(sizes) < 1 or hidden % heads or 2 * layers * len(_LAYER_PARTS) > len(directory):
+        raise ValueError(f"the sizes {sizes} do not fit its {len(directory)} tensors")
 
     return E5Weights(
         path=path,

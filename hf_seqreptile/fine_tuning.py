@@ -6,7 +6,9 @@ from transformers import set_seed
 
 from .arguments import parse_arguments
 from .data import load_tasks
+from .dry_run import DryRunArguments, dry_run
 from .heads.head import Head, Splits
+from .hub_repository import push_all
 from .model_loading import label_names, load_model
 from .script import (
     bad_input_exits,
@@ -33,10 +35,14 @@ def fine_tune(problem: type[Head], example: str, argv: Sequence[str] | None = No
         argv: the command line; default the process's own.
     """
     with bad_input_exits():
-        model_args, data_args, args = parse_arguments(
-            (problem.model_arguments, problem.arguments, MultiTaskTrainingArguments), argv, example
+        model_args, data_args, args, run_args = parse_arguments(
+            (problem.model_arguments, problem.arguments, MultiTaskTrainingArguments, DryRunArguments), argv, example
         )
         make_trainer = trainer_class(args)
+        if run_args.dry_run:
+            if args.process_index == 0:
+                print(dry_run(make_trainer, model_args, data_args, args), flush=True)
+            return
         set_up_logging(args)
         with args.main_process_first(desc="loading"):
             tasks: Splits = load_tasks(
@@ -81,3 +87,5 @@ def fine_tune(problem: type[Head], example: str, argv: Sequence[str] | None = No
         # A process that leaves while another still writes would close the connections under it.
         trainer.accelerator.wait_for_everyone()
         trainer.end()
+        # Last, so that no other process waits while files travel.
+        push_all({one.run.args.folder: one.repository for one in finished if one.repository}, args)

@@ -69,11 +69,7 @@ def load_model(
     Raises:
         InputError: no such model, or one that does not fit.
     """
-    if args.model_name_or_path is None:
-        raise InputError(f"--model_name_or_path is missing; {OFFLINE_ENCODER} needs no model hub.")
-    if args.trim_vocabulary and args.model_name_or_path != OFFLINE_ENCODER:
-        raise InputError(f"--trim_vocabulary works with --model_name_or_path {OFFLINE_ENCODER} only.")
-    path = args.model_name_or_path
+    path = check_model_arguments(args)
     if path == OFFLINE_ENCODER:
         path = str(build_offline_encoder(texts() if args.trim_vocabulary else None))
     hub = {
@@ -103,6 +99,15 @@ def load_model(
     )
     tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
     return model, tokenizer
+
+
+def check_model_arguments(args: ModelArguments) -> str:
+    """The model's name or path; InputError where there is none, or arguments that do not go with it."""
+    if args.model_name_or_path is None:
+        raise InputError(f"--model_name_or_path is missing; {OFFLINE_ENCODER} needs no model hub.")
+    if args.trim_vocabulary and args.model_name_or_path != OFFLINE_ENCODER:
+        raise InputError(f"--trim_vocabulary works with --model_name_or_path {OFFLINE_ENCODER} only.")
+    return args.model_name_or_path
 
 
 def _set_labels(config: PreTrainedConfig, labels: Sequence[str], will_train: bool) -> None:

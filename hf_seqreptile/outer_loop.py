@@ -11,11 +11,13 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
+from .checkpoint_damage import damage_explained
 from .checkpoints import read_multitask_state
 from .errors import InputError
 from .plan import TrainingPlan
 from .slow_weights import SlowWeights
 from .trainer import MultiTaskMixin
+from .training_args import MultiTaskTrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +39,7 @@ class OuterLoopMixin(MultiTaskMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        given = self.args.outer_learning_rate
-        self.inner_steps = self.args.inner_steps or self.default_inner_steps
-        self.outer_learning_rate = self.default_outer_learning_rate if given is None else given
+        self.inner_steps, self.outer_learning_rate = self.trajectory_settings(self.args)
         self.slow_weights: SlowWeights | None = None
         self.outer_updates = 0
         self._inner_step = 0
@@ -51,11 +51,12 @@ class OuterLoopMixin(MultiTaskMixin):
                 "--fp16 is not supported where each process follows a trajectory of its own: the processes' loss "
                 "scales would differ. Use --bf16."
             )
-        if self.args.enable_jit_checkpoint and self.trajectories_are_separate:
-            raise InputError(
-                "--enable_jit_checkpoint is not supported where saving has to wait for the next outer update: it "
-                "saves at once. Remove it, and lower --save_steps if you want to lose less."
-            )
+
+    @classmethod
+    def trajectory_settings(cls, args: MultiTaskTrainingArguments) -> tuple[int, float]:
+        """K and η: those that `args` give, else the method's."""
+        given = args.outer_learning_rate
+        return args.inner_steps or cls.default_inner_steps, cls.default_outer_learning_rate if given is None else given
 
     def end_inner_step(self, is_last: bool) -> None:
         """Count an inner step; after the K-th, or the last of the run, end the trajectory."""
@@ -113,7 +114,7 @@ class OuterLoopMixin(MultiTaskMixin):
 
     def plan(self, optimizer_steps: int) -> TrainingPlan:
         """As in the parent, with the memory of φ; refuses a run that is too short for an outer update."""
-        self._refuse_too_few(optimizer_steps)
+        refuse_too_few_steps(optimizer_steps, self.inner_steps, self.steps_per_outer_update // self.inner_steps)
         plan = super().plan(optimizer_steps)
         plan.draws_at_a_time = self.trajectories_at_a_time
         copies = len(self.kept_weights) * sum(p.numel() for p in self._trainable().values())
@@ -125,24 +126,17 @@ class OuterLoopMixin(MultiTaskMixin):
             )
         return plan
 
-    def _refuse_too_few(self, optimizer_steps: int) -> None:
-        if optimizer_steps >= self.steps_per_outer_update:
-            return
-        rounds = self.steps_per_outer_update // self.inner_steps
-        several = f", {rounds} times in an outer update" if rounds > 1 else ""
-        mend = f"Lower --inner_steps to {max(1, optimizer_steps // rounds // 10)} or raise"
-        raise InputError(
-            f"--inner_steps (K) is {self.inner_steps}{several}, but only {optimizer_steps} inner steps are planned, "
-            f"so φ would never finish {'one' if several else 'a trajectory'}. "
-            f"{mend if optimizer_steps >= rounds else 'Raise'} --max_steps or --num_train_epochs."
-        )
-
     def run_identity(self) -> dict[str, Any]:
         """As in the parent, with the number of processes where each has draws of its own."""
         identity = super().run_identity()
         if not (self.trajectories_are_separate or self.args.parallel_trajectories):
             return identity
         return identity | {"processes": self.args.world_size}
+
+    @property
+    def can_save(self) -> bool:
+        """As in the parent; where trajectories are separate, between two outer updates not."""
+        return super().can_save and not (self.trajectories_are_separate and self.is_between_outer_updates)
 
     # The seams of the stock loop: where φ is made, shown, and saved.
 
@@ -153,11 +147,13 @@ class OuterLoopMixin(MultiTaskMixin):
         self.slow_weights = SlowWeights(self._trainable(), self.args.slow_weights_device)
         self._inner_step, self.outer_updates, self._evaluated_at, self._waiting = 0, 0, None, {}
         if resume_from_checkpoint is not None:
-            saved = read_multitask_state(Path(resume_from_checkpoint))["trajectory"]
-            self._inner_step = saved["inner_step"]
-            self.outer_updates = saved["outer_updates"]
-            self._evaluated_at = saved["evaluated_at"]
-            self.slow_weights.load(Path(resume_from_checkpoint), on_trajectory=self._inner_step > 0)
+            checkpoint = Path(resume_from_checkpoint)
+            with damage_explained(checkpoint):
+                saved = read_multitask_state(checkpoint)["trajectory"]
+                self._inner_step = int(saved["inner_step"])
+                self.outer_updates = int(saved["outer_updates"])
+                self._evaluated_at = saved["evaluated_at"]
+                self.slow_weights.load(checkpoint, on_trajectory=self._inner_step > 0)
         return prepared
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -184,9 +180,20 @@ class OuterLoopMixin(MultiTaskMixin):
         with self.slow_weights_in_model():
             super().save_model(*args, **kwargs)
 
+    def _measure_gradient_alignment(self) -> dict[str, float]:
+        """As in the parent, at φ."""
+        with self.slow_weights_in_model():
+            return super()._measure_gradient_alignment()
+
     def slow_weights_in_model(self) -> AbstractContextManager[None]:
         """Within, the model's parameters are φ, in the middle of a trajectory too."""
         return nullcontext() if self.slow_weights is None else self.slow_weights.in_model()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in the parent; training losses come with the number of outer updates so far, `outer_updates`."""
+        if "loss" in logs:
+            logs["outer_updates"] = self.outer_updates
+        super().log(logs, start_time)
 
     def multitask_state(self) -> dict[str, Any]:
         """As in the parent, with the place in the trajectory."""
@@ -231,6 +238,25 @@ class OuterLoopMixin(MultiTaskMixin):
         if self.is_between_outer_updates:
             self.end_trajectory(is_last=True)
         return super()._finalize_training(*args, **kwargs)
+
+
+def refuse_too_few_steps(optimizer_steps: int, trajectory: int, rounds: int) -> None:
+    """Raise InputError where a run ends before its first outer update.
+
+    Args:
+        optimizer_steps: of the whole run, on each process.
+        trajectory: K, inner steps of one trajectory.
+        rounds: trajectories that a process follows, one after another, for one outer update.
+    """
+    if optimizer_steps >= rounds * trajectory:
+        return
+    several = f", {rounds} times in an outer update" if rounds > 1 else ""
+    mend = f"Lower --inner_steps to {max(1, optimizer_steps // rounds // 10)} or raise"
+    raise InputError(
+        f"--inner_steps (K) is {trajectory}{several}, but only {optimizer_steps} inner steps are planned, "
+        f"so φ would never finish {'one' if several else 'a trajectory'}. "
+        f"{mend if optimizer_steps >= rounds else 'Raise'} --max_steps or --num_train_epochs."
+    )
 
 
 class _InnerSteps(TrainerCallback):

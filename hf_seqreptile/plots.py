@@ -51,7 +51,7 @@ def plot_training(log_history: list[dict[str, Any]], metric: Metric, path: Path,
         average = {}
     # A task that was not drawn at first has its first loss late, but all are evaluated at once, in the user's order.
     tasks = list(dict.fromkeys([*scores, *losses]))
-    legend = {task: _line(i, fine=len(tasks) > CROWD) for i, task in enumerate(tasks)}
+    legend = {task: line_look(i, fine=len(tasks) > CROWD) for i, task in enumerate(tasks)}
     if average:
         legend[AVERAGE] = Line2D([], [], color="black", linewidth=3, marker="o", markersize=5)
     columns = max(1, min(len(legend), CHARACTERS_ACROSS // (max(map(len, legend), default=0) + 7)))
@@ -71,10 +71,10 @@ def plot_training(log_history: list[dict[str, Any]], metric: Metric, path: Path,
             _draw(panel, curves, legend, label)
     else:
         figure.text(0.5, 0.5, "neither losses nor scores were logged", ha="center", fontsize=TEXT_SIZE)
-    figure.suptitle(_literal(title), fontsize=TITLE_SIZE)
+    figure.suptitle(literal(title), fontsize=TITLE_SIZE)
     figure.legend(
         list(legend.values()),
-        [_literal(name) for name in legend],
+        [literal(name) for name in legend],
         loc="outside lower center",
         ncols=columns,
         fontsize=TEXT_SIZE,
@@ -118,7 +118,7 @@ def _evaluated_tasks(keys: Sequence[str], metric: str, trained: Sequence[str]) -
     ]
 
 
-def _line(index: int, fine: bool) -> Line2D:
+def line_look(index: int, fine: bool = False) -> Line2D:
     """The look of the task at `index`: colours first, then line styles; markers help in black and white."""
     return Line2D(
         [],
@@ -142,14 +142,19 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], looks: Mapping[str, Line2D], 
     axes.autoscale_view()
     axes.set_title(label, fontsize=TITLE_SIZE, loc="left")
     axes.set_xlabel("optimizer step", fontsize=TEXT_SIZE)
-    axes.tick_params(labelsize=TEXT_SIZE)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    tidy(axes)
+
+
+def tidy(axes: Axes) -> None:
+    """A light grid behind what is drawn, no frame, and numbers of a size to read."""
+    axes.tick_params(labelsize=TEXT_SIZE)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _literal(text: str) -> str:
-    # A dollar sign would start a formula.
+def literal(text: str) -> str:
+    """`text` on one line, without what matplotlib would read as a formula."""
     return " ".join(text.split()).replace("$", r"\$")

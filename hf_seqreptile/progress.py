@@ -6,6 +6,8 @@ from tqdm.auto import tqdm
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import has_length
 
+from .scores import AVERAGE
+
 
 class TaskProgressCallback(ProgressCallback):
     """The stock progress bar; its lines leave each task's numbers to the log history, the plot and the trackers.
@@ -43,4 +45,4 @@ def over_all_tasks(logs: dict[str, Any]) -> dict[str, Any]:
     averages = {name: value for name, value in logs.items() if name.startswith("eval_avg_")}
     if averages:
         return averages | {name: value for name, value in logs.items() if not name.startswith("eval_")}
-    return {name: value for name, value in logs.items() if "/" not in name}
+    return {name: value for name, value in logs.items() if name.partition("/")[2] in ("", AVERAGE)}

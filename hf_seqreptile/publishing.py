@@ -13,13 +13,14 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from . import __version__
 from .errors import InputError
+from .hub_repository import hub_id
 from .methods.seq_reptile import SeqReptileMixin
 from .offline_encoder import OFFLINE_ENCODER
 from .outer_loop import OuterLoopMixin
 from .scores import AVERAGE, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
 from .trainer import MultiTaskMixin
 from .training_args import TRAINING_ARGUMENTS_FILE
-from .usage import usage
+from .usage import LINES, usage
 
 CARD_FILE = "README.md"
 TRAINING_PLOT = "training.png"
@@ -61,29 +62,35 @@ def write_model_card(
     trainer: MultiTaskMixin,
     folder: Path,
     *,
-    pipeline_tag: str,
+    pipeline_tag: str | None,
     base_model: str,
     dataset_name: str | None,
     tables: ScoreTables,
     zero_shot: Sequence[str],
-    metric: str,
+    metric: str | None,
     languages: Sequence[str] | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    tags: Sequence[str] = (),
 ) -> Path:
     """Write the model card of a trained model into its folder, as README.md.
 
-    It holds no path, user name or token, names no licence (that is the user's to choose), and needs no network. Call
-    it on one process, after the model is saved there: PEFT writes a card of its own while saving.
+    It holds no path, user name or token, names no licence but a given one (that is the user's to choose), and needs no
+    network. Call it on one process, after the model is saved there: PEFT writes a card of its own while saving.
 
     Args:
         trainer: has trained.
-        folder: where the model is; its name is the card's title. An image training.png there is shown.
-        pipeline_tag: the task as the Hub names it, `token-classification`.
+        folder: where the model is. An image training.png there is shown.
+        pipeline_tag: the task as the Hub names it, `token-classification`; `None` if it is unknown.
         base_model: what was fine-tuned, as given by the user: a Hub id, a folder or the offline encoder.
         dataset_name: a Hub id or `sample`; anything else, and `None`, is called local files.
         tables: for each split its rows of scores. The row named as the method becomes the card's evaluation results.
         zero_shot: the languages without training examples.
-        metric: which metric the scores are, `f1`.
+        metric: which metric the scores are, `f1`; `None` without scores.
         languages: what was trained on. Default: the tasks; they have other names where one language was split.
+        name: what the card calls the model, and loads: `owner/name` on the Hub. Default: the folder's name.
+        license: as the Hub names it, `apache-2.0`.
+        tags: beside the card's own.
 
     Returns:
         The card's path.
@@ -98,23 +105,20 @@ def write_model_card(
         folder=folder.resolve(),
         sizes=trainer.tasks.sizes,
         pipeline_tag=pipeline_tag,
-        base_model=OFFLINE_BASE_MODEL if base_model == OFFLINE_ENCODER else _hub_id(base_model),
+        base_model=OFFLINE_BASE_MODEL if base_model == OFFLINE_ENCODER else hub_id(base_model),
         is_offline_encoder=base_model == OFFLINE_ENCODER,
-        dataset=BUNDLED_SAMPLE if dataset_name == BUNDLED_SAMPLE else _hub_id(dataset_name),
+        dataset=BUNDLED_SAMPLE if dataset_name == BUNDLED_SAMPLE else hub_id(dataset_name),
         languages=list(trainer.tasks.sizes) if languages is None else languages,
         tables=tables,
         zero_shot=zero_shot,
         metric=metric,
+        name=name or folder.resolve().name,
+        license=license,
+        tags=tags,
     )
     path = folder / CARD_FILE
     ModelCard(f"---\n{_metadata(run).to_yaml()}\n---\n\n{_body(run)}\n").save(path)
     return path
-
-
-def _hub_id(name: str | None) -> str | None:
-    # A folder of that name comes first for transformers and datasets, too.
-    is_id = name and re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", name, re.ASCII) and not Path(name).exists()
-    return name if is_id else None
 
 
 @dataclass(frozen=True)
@@ -124,18 +128,25 @@ class _Run:
     trainer: MultiTaskMixin
     folder: Path
     sizes: Mapping[str, int]
-    pipeline_tag: str
+    pipeline_tag: str | None
     base_model: str | None
     is_offline_encoder: bool
     dataset: str | None
     languages: Sequence[str]
     tables: ScoreTables
     zero_shot: Sequence[str]
-    metric: str
+    metric: str | None
+    name: str
+    license: str | None
+    tags: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return self.name.rpartition("/")[2]
 
     @property
     def metric_label(self) -> str:
-        return self.metric.replace("_", " ").capitalize()
+        return (self.metric or "").replace("_", " ").capitalize()
 
     @property
     def model(self) -> Any:
@@ -156,19 +167,22 @@ def _metadata(run: _Run) -> ModelCardData:
     own_tags = ["sequential-reptile"] if isinstance(run.trainer, SeqReptileMixin) else []
     return ModelCardData(
         language=languages or None,
+        license=run.license,
         library_name="peft" if run.adapters else "transformers",
         pipeline_tag=run.pipeline_tag,
         base_model=run.base_model,
         datasets=[run.dataset] if run.dataset and run.dataset != BUNDLED_SAMPLE else None,
-        metrics=[run.metric],
-        tags=[*own_tags, "multilingual", *run.adapters],
-        model_name=run.folder.name if results else None,
+        metrics=[run.metric] if run.metric else None,
+        tags=list(dict.fromkeys([*own_tags, "multilingual", *run.adapters, *run.tags])),
+        model_name=run.title if results else None,
         eval_results=results or None,
     )
 
 
 def _eval_results(run: _Run) -> list[EvalResult]:
     dataset = run.dataset or "local files"
+    if run.pipeline_tag is None or run.metric is None:
+        return []
     return [
         EvalResult(
             task_type=run.pipeline_tag,
@@ -193,15 +207,15 @@ def _eval_results(run: _Run) -> list[EvalResult]:
 def _body(run: _Run) -> str:
     draws, p = run.trainer.draw_counts, run.trainer.task_probabilities
     task_rows = [[t, f"{size:,}", f"{p[t]:.4f}", f"{draws.get(t, 0):,}"] for t, size in run.sizes.items()]
-    sections = [f"# {escape_markdown(run.folder.name)}", _summary(run)]
+    sections = [f"# {escape_markdown(run.title)}", _summary(run)]
     if run.tables:
         tables = [score_table(rows, f"{run.metric_label}, {split}") for split, rows in run.tables.items()]
         sections += ["## Scores", *tables, "avg: the mean over the languages, each counting the same."]
     if run.zero_shot:
         sections.append(zero_shot_line(run.zero_shot))
+    if run.pipeline_tag in LINES:
+        sections += ["## Use it", f"```python\n{usage(run.pipeline_tag, run.name, run.model)}\n```"]
     sections += [
-        "## Use it",
-        f"```python\n{usage(run.pipeline_tag, run.folder.name, run.model)}\n```",
         "## Tasks",
         markdown_table(["task", "N_t", "p_t", "draws"], task_rows),
         "N_t: training examples of the task. p_t: the probability of drawing it. Draws: batches drawn of it.",

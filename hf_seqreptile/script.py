@@ -3,7 +3,9 @@
 import copy
 import json
 import logging
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,18 +16,21 @@ from datasets import Dataset
 from transformers.trainer_utils import PredictionOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from .checkpoints import last_complete_checkpoint
+from .checkpoints import failed_writes_explained, last_complete_checkpoint
 from .data.arguments import DataArguments
+from .data.text import escaped
 from .errors import InputError
 from .heads.head import Head, Splits, Tasks
+from .hub_repository import PushError, repository_name
+from .json_text import parse_json
 from .methods import method_class
 from .model_loading import ModelArguments
 from .plots import plot_training
-from .publishing import TRAINING_PLOT, write_model_card
+from .publishing import CARD_FILE, TRAINING_PLOT, write_model_card
 from .scores import SCORES_FILE, Metric, average_over_tasks, scores_by_task, write_scores
 from .task_datasets import count_examples
 from .trainer import MultiTaskMixin
-from .training_args import MultiTaskTrainingArguments
+from .training_args import TRAINING_ARGUMENTS_FILE, MultiTaskTrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +42,18 @@ WritePredictions = Callable[[Path, str, str, PredictionOutput, Dataset], None]
 def bad_input_exits() -> Iterator[None]:
     """End the process with the message and code 2, without a traceback, on what the user can mend.
 
-    That is bad input, and what the file system refuses: a full disk, a folder that is a file.
+    That is bad input, and what the file system refuses: a full disk, a folder that is a file. A push that failed has
+    code 3: the model is finished, nothing is to be run again. Ctrl-C ends it with code 130, as a shell reports it.
     """
     try:
         yield
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        # Messages of libraries quote files as they are.
+        print(escaped(f"error: {error}", kept="\n"), file=sys.stderr)
+        sys.exit(3 if isinstance(error, PushError) else 2)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nInterrupted. {interrupt}".rstrip(), file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def trainer_class(args: MultiTaskTrainingArguments) -> type[MultiTaskMixin]:
@@ -52,6 +62,10 @@ def trainer_class(args: MultiTaskTrainingArguments) -> type[MultiTaskMixin]:
     chosen.check_arguments(args)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise InputError("Nothing to do: add --do_train, --do_eval or --do_predict.")
+    if args.push_to_hub and not args.do_train:
+        raise InputError(
+            "--push_to_hub publishes what --do_train trains; add that, or push a finished folder (docs/publishing.md)."
+        )
     return chosen
 
 
@@ -92,7 +106,7 @@ class Run:
 
 
 def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits, languages: Sequence[str]) -> list[Run]:
-    """One run; for STL one for each training task, in a folder of that name.
+    """One run; for STL one for each training task, in a folder of that name and, if it is pushed, a repository.
 
     Args:
         args: of the training.
@@ -110,8 +124,14 @@ def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits, languages: Sequen
                 f"--method stl scores each model on its own language, but {task!r} has no {lacking[0]} data here; "
                 f"name it in --eval_languages."
             )
+        if Path(task).suffix in (".json", ".md"):
+            raise InputError(
+                f"--method stl gives each task a folder in {args.folder}, where a file could be called {task!r}; "
+                f"rename the task."
+            )
         own = copy.copy(args)
         own.output_dir = str(args.folder / task)
+        own.hub_model_id = repository_name(args, f"-{task}") if args.push_to_hub else None
         runs.append(Run(own, {split: {task: data[task]} for split, data in tasks.items()}, [task]))
     return runs
 
@@ -124,13 +144,37 @@ def train(trainer: MultiTaskMixin) -> None:
         checkpoint = str(newest)
         if trainer.is_world_process_zero():
             print(f"Continuing from {newest}. For a new run, choose another --output_dir.", flush=True)
-    if checkpoint is None and (folder / SAFE_WEIGHTS_NAME).exists():
+    if checkpoint is None and (folder / SAFE_WEIGHTS_NAME).exists() and not _is_left_unfinished(trainer.args):
         raise InputError(f"--output_dir {folder} holds a finished model already; choose another folder.")
-    result = trainer.train(resume_from_checkpoint=checkpoint)
+    # A folder that cannot be written into is found out now, and not when the first checkpoint is due.
+    with failed_writes_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    try:
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+    except KeyboardInterrupt:
+        newest = last_complete_checkpoint(folder)
+        where = f"continues from {newest}" if newest else "starts anew: there is no checkpoint yet"
+        raise KeyboardInterrupt(f"The same command {where}.") from None
+    if trainer.is_world_process_zero():
+        # Before the model, so that it says whose model this is if the run ends now.
+        with failed_writes_explained(folder):
+            trainer.args.save(folder)
     trainer.save_model()
     metrics = dict(result.metrics) | {"train_samples": len(trainer.tasks or ())}
     trainer.save_metrics("train", metrics)
     trainer.save_state()
+
+
+def _is_left_unfinished(args: MultiTaskTrainingArguments) -> bool:
+    """Whether a run with the same arguments ended between saving its model and writing the card, its last file."""
+    if (args.folder / CARD_FILE).exists():
+        return False
+    try:
+        before = parse_json((args.folder / TRAINING_ARGUMENTS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return before == json.loads(json.dumps(args.changed_arguments(), default=str))
 
 
 def evaluate(trainer: MultiTaskMixin, tasks: Tasks, write: WritePredictions) -> dict[str, float]:
@@ -176,6 +220,8 @@ class FinishedRun:
     log_history: Sequence[Mapping[str, float]]
     metrics: Mapping[str, float]
     """All metrics, as the trainer named them."""
+    repository: str | None
+    """Where the model is to be pushed, on the process that pushes."""
 
 
 def finish(
@@ -196,7 +242,7 @@ def finish(
         data_args: for the card.
         head: the problem, and which metric table and plot show.
     """
-    finished = FinishedRun(run, trainer.state.log_history, metrics)
+    finished = FinishedRun(run, trainer.state.log_history, metrics, trainer.hub_model_id)
     if trainer.is_world_process_zero():
         folder, tables = run.args.folder, score_tables([finished], head.metric)
         write_scores(folder, tables, run.zero_shot)
@@ -213,6 +259,7 @@ def finish(
                 tables=tables,
                 zero_shot=run.zero_shot,
                 metric=head.metric.name,
+                name=trainer.hub_model_id,
             )
     return finished
 

@@ -1,5 +1,6 @@
 """Texts as vectors: the mean over a pretrained encoder's last hidden states, in a memory-mapped array."""
 
+import io
 import json
 import os
 import shutil
@@ -17,13 +18,14 @@ import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from filelock import FileLock
-from numpy.lib.format import open_memmap
+from numpy.lib.format import open_memmap, write_array_header_1_0
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .digests import dataset_digest, digest, model_digest, tables
 from .errors import InputError
+from .json_text import parse_json
 
 ARRAY, PROGRESS, TOKENS, LOCK = "embeddings.npy", "progress.json", "tokens.arrow", ".lock"
 TOKENS_AT_ONCE = {"cpu": 4096}
@@ -121,7 +123,8 @@ class SentenceEncoder:
         """The vector of each row, mean over its subwords' last hidden states, the special ones' included.
 
         Goes on where a process that was killed stopped, and does nothing where all rows were encoded before; the
-        array is the same, bit for bit. Embeddings of anything else that are in the folder are written over.
+        array is the same, bit for bit. Embeddings of anything else that are in the folder, and damaged files, are
+        written over.
 
         Args:
             dataset: has passed `check`.
@@ -135,9 +138,11 @@ class SentenceEncoder:
         seconds = 0.0
         # Runs that share a cache may start together: one encodes, the others wait.
         with FileLock(folder / LOCK):
-            finished = _read_progress(folder, key)
+            shape = (len(dataset), self.model.config.hidden_size)
+            finished = _read_progress(folder, key, shape)
             if finished < len(dataset):
-                seconds = self._encode(dataset, folder, key, finished)
+                array = _open_array(folder, shape, is_new=finished == 0)
+                seconds = self._encode(dataset, array, folder, key, finished)
             (folder / TOKENS).unlink(missing_ok=True)
         # Copy-on-write: scikit-learn copies whole arrays that it may not write to.
         array = np.load(folder / ARRAY, mmap_mode="c")
@@ -151,9 +156,8 @@ class SentenceEncoder:
     def _limit(self) -> int:
         return min(self.max_length, self.tokenizer.model_max_length)
 
-    def _encode(self, dataset: Dataset, folder: Path, key: str, finished: int) -> float:
-        """Fill the array from the row `finished`, in order of length, on; the seconds spent in the encoder."""
-        array = _open_array(folder, (len(dataset), self.model.config.hidden_size), is_new=finished == 0)
+    def _encode(self, dataset: Dataset, array: np.memmap, folder: Path, key: str, finished: int) -> float:
+        """Fill `array` from the row `finished`, in order of length, on; the seconds spent in the encoder."""
         tokens = dataset.map(
             self._tokenize,
             batched=True,
@@ -266,12 +270,23 @@ def _open_array(folder: Path, shape: tuple[int, int], is_new: bool) -> np.memmap
     return open_memmap(folder / ARRAY, mode="w+", dtype=np.float32, shape=shape)
 
 
-def _read_progress(folder: Path, key: str) -> int:
+def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
+    """Whether the file has the header and the size of a float32 array of `shape`."""
+    header = io.BytesIO()
+    write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    expected = header.getvalue()
+    with path.open("rb") as file:
+        return file.read(len(expected)) == expected and path.stat().st_size == len(expected) + 4 * shape[0] * shape[1]
+
+
+def _read_progress(folder: Path, key: str, shape: tuple[int, int]) -> int:
     """How many rows, in order of length, are in the array; begins anew where the folder is not about `key`."""
     try:
-        progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-        if progress["key"] == key and (progress["finished"] == 0 or (folder / ARRAY).exists()):
-            return progress["finished"]
+        progress = parse_json((folder / PROGRESS).read_text(encoding="utf-8"))
+        finished = progress["finished"]
+        is_count = isinstance(finished, int) and 0 <= finished <= shape[0]
+        if progress["key"] == key and is_count and (finished == 0 or _is_whole(folder / ARRAY, shape)):
+            return finished
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
     for name in (PROGRESS, TOKENS, ARRAY):

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 TRAJECTORY_FILE = "trajectory.safetensors"
 
@@ -18,16 +19,17 @@ class SlowWeights:
     The parameters themselves hold θ during a trajectory and φ between two of them. φ is kept in float32, whatever
     the parameters' type, so that small outer updates are not rounded away.
 
+    Where parameters are sharded over the processes, each process keeps its shards of φ: outer updates are elementwise.
+
     Args:
         parameters: the trainable parameters by name; φ starts as their present values.
         device: where φ is kept; `None` keeps each tensor beside its parameter.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], device: str | torch.device | None = None) -> None:
-        self._fast = dict(parameters)
+        self._parameters = dict(parameters)
         self._slow = {
-            name: p.detach().to(device=device or p.device, dtype=torch.float32, copy=True)
-            for name, p in self._fast.items()
+            name: p.to(device=device or p.device, dtype=torch.float32, copy=True) for name, p in self._fast().items()
         }
         self._sums: list[torch.Tensor] = []
         self._ended = 0
@@ -90,21 +92,21 @@ class SlowWeights:
         if not self.on_trajectory or self._in_model:
             yield
             return
-        fast = [p.detach().clone() for p in self._fast.values()]
-        self._copy_to_model()
+        fast = {name: p.clone() for name, p in self._fast().items()}
+        self._copy_to_model(self._slow)
         self._in_model = True
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(list(self._fast.values()), fast)
+            self._copy_to_model(fast)
             self._in_model = False
 
     def save(self, folder: Path) -> None:
         """Write what `model.safetensors` (φ) does not hold: θ on a trajectory, and φ where the model rounds it."""
-        tensors = {f"slow.{n}": s for n, s in self._slow.items() if self._fast[n].dtype != s.dtype}
+        fast = self._fast()
+        tensors = {f"slow.{n}": s for n, s in self._slow.items() if fast[n].dtype != s.dtype}
         if self.on_trajectory:
-            tensors |= {f"fast.{n}": p.detach() for n, p in self._fast.items()}
+            tensors |= {f"fast.{n}": p for n, p in fast.items()}
         if tensors:
             save_file({name: t.contiguous() for name, t in tensors.items()}, folder / TRAJECTORY_FILE)
 
@@ -113,24 +115,23 @@ class SlowWeights:
         path = folder / TRAJECTORY_FILE
         tensors = load_file(path) if path.is_file() else {}
         self.on_trajectory = on_trajectory
-        with torch.no_grad():
-            for name, parameter in self._fast.items():
-                self._slow[name].copy_(tensors.get(f"slow.{name}", parameter))
-                if on_trajectory:
-                    parameter.copy_(tensors[f"fast.{name}"])
+        for name, parameter in self._fast().items():
+            self._slow[name].copy_(tensors.get(f"slow.{name}", parameter))
+            if on_trajectory:
+                parameter.copy_(tensors[f"fast.{name}"])
 
     def _return_to_slow(self) -> None:
         """θ ← φ."""
-        self._copy_to_model()
+        self._copy_to_model(self._slow)
         self.on_trajectory = False
 
     def _fast_as_slow(self) -> list[torch.Tensor]:
         slow = self._slow.values()
-        return [p.detach().to(device=s.device, dtype=s.dtype) for p, s in zip(self._fast.values(), slow, strict=True)]
+        return [p.to(device=s.device, dtype=s.dtype) for p, s in zip(self._fast().values(), slow, strict=True)]
 
     def _sum_over_processes(self, ends: list[torch.Tensor], count: int) -> tuple[list[torch.Tensor], int]:
         """The sum of all processes' trajectories' ends, and how many there are."""
-        parameters = list(self._fast.values())
+        parameters = list(self._fast().values())
         counts = torch.tensor(count, device=parameters[0].device)
         dist.all_reduce(counts)
         summed = []
@@ -141,6 +142,10 @@ class SlowWeights:
             summed.append(total.to(end.device))
         return summed, int(counts)
 
-    @torch.no_grad()
-    def _copy_to_model(self) -> None:
-        torch._foreach_copy_(list(self._fast.values()), list(self._slow.values()))
+    def _fast(self) -> dict[str, torch.Tensor]:
+        """What the model's parameters are now, or this process's shards of them; a change is one of the model."""
+        own = {name: p.detach() for name, p in self._parameters.items()}
+        return {name: p.to_local() if isinstance(p, DTensor) else p for name, p in own.items()}
+
+    def _copy_to_model(self, values: Mapping[str, torch.Tensor]) -> None:
+        torch._foreach_copy_(list(self._fast().values()), list(values.values()))

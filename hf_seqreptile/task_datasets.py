@@ -1,12 +1,15 @@
 """Several tasks' datasets as one, whose batches each hold one task's examples."""
 
 from collections.abc import Callable, Mapping, Sequence, Sized
+from functools import cached_property
 from typing import Any
 
 import datasets
 import pyarrow.compute as pc
+import torch
 from torch.utils.data import Dataset
 
+from .digests import dataset_digest
 from .errors import InputError
 
 RESERVED_NAMES = {"avg"}
@@ -40,6 +43,14 @@ class TaskDatasets(Dataset):
         self.datasets = dict(tasks)
         self.rows = {name: number for name, number in rows.items() if number}
         self.sizes = {name: count_examples(tasks[name]) for name in self.rows}
+
+    @cached_property
+    def digests(self) -> dict[str, str | None]:
+        """A SHA-256 over the rows of each task; `None` for a dataset of another library, whose rows may be random."""
+        return {
+            name: dataset_digest(dataset) if isinstance(dataset, datasets.Dataset) else None
+            for name, dataset in self.datasets.items()
+        }
 
     def __len__(self) -> int:
         return sum(self.sizes.values())
@@ -75,6 +86,13 @@ def count_examples(dataset: Any) -> int:
         table = dataset.select_columns(WINDOWS_OF).with_format("arrow")[:]
         return pc.count_distinct(table[WINDOWS_OF]).as_py()
     return len(dataset)
+
+
+def count_labels(batch: Mapping[str, Any]) -> torch.Tensor:
+    """The number of predictions that a micro-batch's mean loss is taken over."""
+    if "labels" in batch:
+        return batch["labels"].ne(-100).sum()
+    return torch.tensor(len(next(iter(batch.values()))))
 
 
 def example_lengths(dataset: Dataset, column: str) -> Sequence[int] | None:

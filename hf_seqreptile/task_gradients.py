@@ -15,14 +15,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .errors import InputError
+from .gram_matrix import products
 from .plan import TrainingPlan
 from .trainer import MultiTaskMixin
 
 Weighting = Callable[[torch.Tensor], torch.Tensor]
 """From a Gram matrix, shape (T, T), to weights, shape (T,)."""
-
-CHUNK = 1 << 18
-"""Numbers of each gradient that are multiplied at a time: few enough to stay in a processor's cache."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """The types in which gradients may wait, by the names that the setting has for them."""
@@ -265,16 +263,6 @@ def weights_by(weighting: Weighting, gram: torch.Tensor) -> torch.Tensor:
             f"for each. The tasks' Gram matrix was {gram.tolist()}."
         )
     return weights
-
-
-def products(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-    """g_i · g_j of n gradients of one parameter, shape (n, n), summed in float32."""
-    flat = [gradient.reshape(-1) for gradient in gradients]
-    total = torch.zeros(len(flat), len(flat), device=flat[0].device)
-    for start in range(0, flat[0].numel(), CHUNK):
-        chunk = torch.stack([gradient[start : start + CHUNK] for gradient in flat]).float()
-        total.addmm_(chunk, chunk.T)
-    return total
 
 
 def layers(names: Sequence[str]) -> dict[str, list[str]]:

@@ -12,18 +12,20 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import ProgressCallback, TrainingArguments
 from transformers.trainer_utils import TrainOutput, seed_worker
 
-from .checkpoints import ResumableMixin
+from .backends import check_sharding, refuse_unsupported_backends
 from .errors import InputError
-from .evaluation import EvaluationMixin
+from .gradient_alignment import GradientAlignmentMixin
+from .hub_repository import check_push
 from .method_settings import METHOD_SETTINGS, WHERE_SETTINGS
 from .plan import TrainingPlan
 from .progress import TaskProgressCallback
+from .pushing import PushMixin
 from .sampling import EveryTaskSampler, TaskBatchSampler, task_probabilities
-from .task_datasets import OneTaskCollator, TaskDatasets
+from .task_datasets import OneTaskCollator, TaskDatasets, count_labels
 from .training_args import MultiTaskTrainingArguments
 
 
-class MultiTaskMixin(EvaluationMixin, ResumableMixin):
+class MultiTaskMixin(GradientAlignmentMixin, PushMixin):
     """What every method needs: tasks drawn with p_t ∝ N_t^q, a loss and metrics for each, exact resume.
 
     An optimizer step is an accumulation window of M draws (`tasks_per_step`); a draw is
@@ -65,12 +67,14 @@ class MultiTaskMixin(EvaluationMixin, ResumableMixin):
         if args is None:
             args = MultiTaskTrainingArguments(method=self.method, output_dir="tmp_trainer")
         self.check_arguments(args)
+        refuse_unsupported_backends(args)
         self.tasks = TaskDatasets(train_dataset) if train_dataset is not None else None
         self.compute_batch_loss = compute_batch_loss
         every_task = len(self.tasks.sizes) if self.tasks is not None and args.all_tasks_each_step else None
         self.tasks_per_step = every_task or args.tasks_per_step or self.default_tasks_per_step
         super().__init__(model, args, data_collator, train_dataset=self.tasks, eval_dataset=eval_dataset, **kwargs)
-        self._refuse_unsupported_backends()
+        assert self.model is not None
+        check_sharding(self.model, self.method, args, self.processes_share_draws)
         if self.pop_callback(ProgressCallback):
             self.add_callback(TaskProgressCallback)
         # Model heads differ in what they do with a label count. Without one, all return the mean over the labels of
@@ -98,11 +102,7 @@ class MultiTaskMixin(EvaluationMixin, ResumableMixin):
                 f"{cls.__name__} trains with method {cls.method!r}, but args.method is {args.method!r}; write "
                 f"MultiTaskTrainingArguments(method={cls.method!r}, ...)."
             )
-        if args.push_to_hub:
-            raise InputError(
-                "--push_to_hub is not supported yet. Push the finished folder: hf upload NAME OUTPUT_DIR "
-                "--exclude 'checkpoint-*' --exclude 'clusters/*'"
-            )
+        check_push(args)
         for name, methods in METHOD_SETTINGS.items():
             if not cls.has_setting(name) and args.is_given(name):
                 raise InputError(
@@ -167,6 +167,7 @@ class MultiTaskMixin(EvaluationMixin, ResumableMixin):
             probabilities=self.task_probabilities,
             optimizer_steps=optimizer_steps,
             tasks_per_step=self.tasks_per_step,
+            notes=self._alignment_notes(),
         )
 
     def describe_training(self) -> str:
@@ -250,7 +251,7 @@ class MultiTaskMixin(EvaluationMixin, ResumableMixin):
         """The window's micro-batches; the weight of each in the step's loss is kept for `compute_loss`."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         tasks = [batch.pop("task") for batch in batches]
-        labels = torch.stack([_count_labels(batch).to(device) for batch in batches])
+        labels = torch.stack([count_labels(batch).to(device) for batch in batches])
         labels = labels.view(-1, self._micro_batches_per_draw)
         of_draw, processes = labels.sum(dim=1, keepdim=True), 1
         self._draws_in_step = len(labels)
@@ -331,12 +332,14 @@ class MultiTaskMixin(EvaluationMixin, ResumableMixin):
     # What a checkpoint must agree in with the run that continues it.
 
     def run_identity(self) -> dict[str, Any]:
-        """Method, tasks and everything that draws or trajectories depend on."""
+        """Method, tasks, their data, and everything that draws, trajectories or steps depend on."""
         args = self.args
         return {
+            **super().run_identity(),
             "method": self.args.method,
             "tasks": dict(self._training_tasks.sizes),
             "rows": dict(self._training_tasks.rows),
+            "examples": self._training_tasks.digests,
             "tasks_per_step": self.tasks_per_step,
             "all_tasks_each_step": args.all_tasks_each_step,
             "examples_per_draw": self.examples_per_draw,
@@ -349,19 +352,6 @@ class MultiTaskMixin(EvaluationMixin, ResumableMixin):
     def _draw_seed(self) -> int:
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
 
-    def _trainable(self) -> dict[str, nn.Parameter]:
-        assert self.model is not None
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-
-    def _refuse_unsupported_backends(self) -> None:
-        for found, name, mend in (
-            (self.is_deepspeed_enabled, "DeepSpeed", "use DistributedDataParallel (torchrun, accelerate launch)"),
-            (self.is_fsdp_enabled, "FSDP", "use DistributedDataParallel (torchrun, accelerate launch)"),
-            (self.args.n_gpu > 1, "DataParallel", "start one process a GPU with torchrun"),
-        ):
-            if found:
-                raise InputError(f"{name} is not supported: {mend}.")
-
 
 class MultiTaskTrainer(MultiTaskMixin):
     """The mean of the drawn tasks' losses (Eq. 1 without regularizer): the paper's MTL, and the base of all methods.
@@ -371,10 +361,3 @@ class MultiTaskTrainer(MultiTaskMixin):
 
     method = "mtl"
     title = "MTL (multi-task learning without regularizer)"
-
-
-def _count_labels(batch: Mapping[str, Any]) -> torch.Tensor:
-    """The number of predictions that a micro-batch's mean loss is taken over."""
-    if "labels" in batch:
-        return batch["labels"].ne(-100).sum()
-    return torch.tensor(len(next(iter(batch.values()))))

@@ -13,6 +13,11 @@ from .method_settings import MethodSettings
 
 PRIVATE_ARGUMENTS = {"output_dir", "hub_token", "hub_model_id", "resume_from_checkpoint", "run_name", "logging_dir"}
 TRAINING_ARGUMENTS_FILE = "training_args.json"
+CHANGEABLE = ("examples", "examples_per_draw", "inner_steps", "max_steps", "num_train_epochs", "outer_learning_rate")
+"""In what a run may differ from the checkpoint that it continues from, where the user says so.
+
+Other changes would have no effect, such as the learning rate's: the checkpoint's optimizer has its own.
+"""
 
 
 @dataclass
@@ -47,6 +52,21 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             "of drawing M of them; q has no effect."
         },
     )
+    log_gradient_alignment: int | None = field(
+        default=None,
+        metadata={
+            "help": "Every so many optimizer steps, log how far the tasks' gradients point the same way and how far "
+            "the weights have moved. Default: never."
+        },
+    )
+    allow_changes: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "In what this run may differ from the checkpoint that it continues from; any other difference is "
+            "refused. `examples`: the data of a task; `examples_per_draw`: batch × accumulation × processes.",
+            "choices": list(CHANGEABLE),
+        },
+    )
     learning_rate: float = field(default=3e-5, metadata={"help": "α: the learning rate of (inner) steps."})
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Examples of one micro-batch per device."})
     train_sampling_strategy: str = field(
@@ -65,6 +85,8 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             )
         if self.tasks_per_step is not None and self.tasks_per_step < 1:
             raise InputError(f"--tasks_per_step (M) is {self.tasks_per_step}; it must be at least 1.")
+        if self.log_gradient_alignment is not None and self.log_gradient_alignment < 1:
+            raise InputError(f"--log_gradient_alignment is {self.log_gradient_alignment}; it must be at least 1.")
         if not 0 <= self.task_sampling_exponent <= 1:
             raise InputError(
                 f"--task_sampling_exponent (q) is {self.task_sampling_exponent}; it must be in [0, 1]: "

@@ -4,9 +4,11 @@
 the hub is. That variable is read when ``huggingface_hub`` is imported, so a test runs the client in a process of its
 own, with :meth:`LocalHub.environment` added to the environment.
 
-The server only lets clients pull. To add a push, write methods on :class:`_Handler` and name them in ``_ROUTES``.
+It takes a push too, into a repository of the user whose token comes with it, as files in the same folders. How a
+server goes wrong in the middle of one can be set: :attr:`LocalHub.faults`.
 """
 
+import base64
 import functools
 import hashlib
 import json
@@ -20,8 +22,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import yaml
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 PARQUET_BRANCH = "refs/convert/parquet"
@@ -54,11 +57,25 @@ class LocalHub:
     """A hub that serves ``root/models/<org>/<name>`` and ``root/datasets/<org>/<name>`` while its context is open.
 
     Each of these folders is a repository with a branch "main" of one commit, made from what the folder holds now.
-    A folder beside it, ``<name>@parquet``, is its branch "refs/convert/parquet", where the real hub keeps its copies.
+    A folder beside it, ``<name>@<branch>``, is another branch; ``@parquet`` is "refs/convert/parquet", where the real
+    hub keeps its copies.
+
+    Args:
+        root: the folder, which need not exist.
+        writers: users by their token; each may write to the repositories under their name, and to no others.
+        readers: users by a token that may only read.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(
+        self, root: str | Path, writers: Mapping[str, str] | None = None, readers: Mapping[str, str] | None = None
+    ) -> None:
         self.root = Path(root)
+        self.writers = dict(writers or {})
+        self.readers = dict(readers or {})
+        self.faults: dict[str, int] = {}
+        """The status that a route of ``_ROUTES``, by its name, answers with; 0 hangs up without an answer."""
+        self.objects: dict[str, bytes] = {}
+        """The large files that arrived, by their SHA-256."""
         self.requests: list[tuple[str, str]] = []
         """Method and target, query included, of every request in the order of arrival.
 
@@ -167,12 +184,19 @@ class _Handler(BaseHTTPRequestHandler):
             for methods, pattern, name in _ROUTES:
                 if self.command in methods and (match := pattern.fullmatch(target)):
                     found = {key: value and unquote(value) for key, value in match.groupdict().items()}
+                    if (fault := self.hub.faults.get(name)) is not None:
+                        return self.fail(fault)
                     return getattr(self, name)(**found)
             raise _HubError(404, "Not Found")
         except _HubError as error:
             self.send(error.status, json.dumps({"error": str(error)}).encode(), error.headers)
 
-    do_GET = do_HEAD = do_POST = do_CONNECT = answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_CONNECT = answer
+
+    def fail(self, status: int) -> None:
+        if status:
+            raise _HubError(status, "Something went wrong on our side")
+        self.close_connection = True
 
     def send(self, status: int, content: bytes, headers: Mapping[str, str | None]) -> None:
         self.send_response(status)
@@ -196,15 +220,31 @@ class _Handler(BaseHTTPRequestHandler):
             # The hub says 401 to a stranger, so as not to tell which private repositories exist, and 404 to someone
             # logged in. The clients read a 401 as "not found" only from an https address.
             raise _HubError(404, "Repository not found", "RepoNotFound")
-        for branch, branch_folder in (("main", folder), (PARQUET_BRANCH, folder.with_name(f"{folder.name}@parquet"))):
+        for branch, branch_folder in self.branches(folder).items():
             repository = _Repository(kind, name, branch_folder)
             commit = repository.commit()
-            if branch_folder.is_dir() and (revision or "main") in (branch, commit):
+            if (revision or "main") in (branch, commit):
                 return repository, commit
         raise _HubError(404, f"Invalid rev id: {revision!a}", "RevisionNotFound")
 
+    @staticmethod
+    def branches(folder: Path) -> dict[str, Path]:
+        """Return the folder of each branch."""
+        others = {unquote(path.name.partition("@")[2]): path for path in folder.parent.glob(f"{folder.name}@*")}
+        return {"main": folder} | {PARQUET_BRANCH if name == "parquet" else name: p for name, p in others.items()}
+
+    def user(self, *, writes_to: str | None = None) -> str:
+        """Return whose token came with the request, who may write to that repository."""
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        user = (self.hub.writers | self.hub.readers).get(token)
+        if user is None:
+            raise _HubError(401, "Invalid username or password.")
+        if writes_to is not None and (token in self.hub.readers or writes_to.partition("/")[0] != user):
+            raise _HubError(403, f"You don't have the rights to write to {writes_to}.")
+        return user
+
     def whoami(self) -> None:
-        raise _HubError(401, "Invalid username or password.")
+        self.send_json({"type": "user", "name": self.user(), "auth": {}})
 
     def info(self, kind: str, name: str, revision: str | None = None) -> None:
         repository, commit = self.repository(kind, name, revision)
@@ -244,6 +284,91 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
         self.send(206, content[start : end + 1], headers | {"Content-Range": f"bytes {start}-{end}/{len(content)}"})
 
+    # What a push calls, in this order; the routes that it shares with a pull are above.
+
+    def create_repository(self) -> None:
+        asked = json.loads(self.body)
+        name = f"{asked.get('organization') or self.user()}/{asked['name']}"
+        self.user(writes_to=name)
+        folder = self.hub.root / "models" / name
+        if folder.is_dir():
+            conflict = {"error": "You already created this model repo", "url": f"{self.hub.url}/{name}"}
+            return self.send(409, json.dumps(conflict).encode(), {})
+        folder.mkdir(parents=True)
+        # An own file of the hub's, as on the real one.
+        (folder / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n", encoding="utf-8")
+        self.send_json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
+
+    def write_check(self, kind: str, name: str) -> None:
+        self.repository(kind, name, None)
+        self.user(writes_to=name)
+        self.send_json({})
+
+    def create_branch(self, kind: str, name: str, branch: str) -> None:
+        self.repository(kind, name, None)
+        self.user(writes_to=name)
+        folder = self.hub.root / kind / name
+        if branch in self.branches(folder):
+            raise _HubError(409, f"Reference {branch} already exists")
+        folder.with_name(f"{folder.name}@{quote(branch, safe='')}").mkdir()
+        self.send_json({})
+
+    def validate_yaml(self) -> None:
+        """Refuse a card whose metadata is none."""
+        parts = json.loads(self.body)["content"].split("---\n", 2)
+        try:
+            valid = isinstance(yaml.safe_load(parts[1]), dict) and not parts[0]
+        except (IndexError, yaml.YAMLError):
+            valid = False
+        errors = [] if valid else [{"message": "the metadata is not a YAML mapping"}]
+        self.send(200 if valid else 400, json.dumps({"errors": errors, "warnings": []}).encode(), {})
+
+    def preupload(self, kind: str, name: str, revision: str) -> None:
+        repository, _ = self.repository(kind, name, revision)
+        self.user(writes_to=name)
+        present = repository.entries()
+        files = [
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                "shouldIgnore": False,
+                "oid": present.get(file["path"], {}).get("oid"),
+            }
+            for file in json.loads(self.body)["files"]
+        ]
+        self.send_json({"files": files})
+
+    def large_files(self, name: str) -> None:
+        self.user(writes_to=name)
+        objects = [
+            asked | {"actions": {"upload": {"href": f"{self.hub.url}/objects/{asked['oid']}", "header": {}}}}
+            for asked in json.loads(self.body)["objects"]
+        ]
+        self.send_json({"transfer": "basic", "objects": objects})
+
+    def store(self, oid: str) -> None:
+        if hashlib.sha256(self.body).hexdigest() != oid:
+            raise _HubError(400, "This content has another digest")
+        self.hub.objects[oid] = self.body
+        self.send(200, b"", {})
+
+    def commit(self, kind: str, name: str, revision: str) -> None:
+        repository, _ = self.repository(kind, name, revision)
+        self.user(writes_to=name)
+        contents: dict[str, bytes] = {}
+        for line in self.body.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                contents[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                contents[value["path"]] = self.hub.objects[value["oid"]]
+        for path, content in contents.items():
+            (repository.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (repository.folder / path).write_bytes(content)
+        commit = repository.commit()
+        self.send_json({"commitUrl": f"{self.hub.url}/{name}/commit/{commit}", "commitOid": commit})
+
 
 _NAME = r"(?P<name>[\w.-]+(?:/[\w.-]+)?)"
 _API = rf"/api/(?P<kind>models|datasets)/{_NAME}"
@@ -255,6 +380,14 @@ _ROUTES: list[tuple[tuple[str, ...], re.Pattern[str], str]] = [
     (("GET",), re.compile(rf"{_API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?"), "tree"),
     (("POST",), re.compile(rf"{_API}/paths-info/(?P<revision>[^/]+)"), "paths_info"),
     (("GET", "HEAD"), _RESOLVE, "resolve"),
+    (("POST",), re.compile("/api/repos/create"), "create_repository"),
+    (("GET",), re.compile(rf"{_API}/auth-check/write"), "write_check"),
+    (("POST",), re.compile(rf"{_API}/branch/(?P<branch>[^/]+)"), "create_branch"),
+    (("POST",), re.compile("/api/validate-yaml"), "validate_yaml"),
+    (("POST",), re.compile(rf"{_API}/preupload/(?P<revision>[^/]+)"), "preupload"),
+    (("POST",), re.compile(rf"/{_NAME}\.git/info/lfs/objects/batch"), "large_files"),
+    (("PUT",), re.compile("/objects/(?P<oid>[0-9a-f]{64})"), "store"),
+    (("POST",), re.compile(rf"{_API}/commit/(?P<revision>[^/]+)"), "commit"),
 ]
 
 

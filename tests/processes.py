@@ -1,5 +1,6 @@
 """Several processes that train together, for tests."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -70,6 +71,8 @@ def _run(
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
         "MASTER_ADDR": "localhost", "MASTER_PORT": str(port),
     }  # fmt: skip
+    # accelerate collects garbage in every training, and would go through all that was imported.
+    gc.freeze()
     # Data loaders start their workers as in any process, not as this one was started.
     multiprocessing.set_start_method(None, force=True)
     try:
@@ -85,7 +88,7 @@ class Communication(TrainerCallback):
 
     Attributes:
         gradients: how often the stock trainer's model, a DistributedDataParallel, averaged gradients.
-        sums: how often anything else was summed.
+        sums: how often any other tensor was summed; single numbers are not counted.
     """
 
     def __init__(self) -> None:
@@ -101,9 +104,9 @@ class Communication(TrainerCallback):
         self.gradients += 1
         return dist.algorithms.ddp_comm_hooks.default_hooks.allreduce_hook(None, bucket)
 
-    def _sum(self, *args: Any, **kwargs: Any) -> Any:
-        self.sums += 1
-        return self._all_reduce(*args, **kwargs)
+    def _sum(self, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        self.sums += tensor.dim() > 0
+        return self._all_reduce(tensor, *args, **kwargs)
 
 
 def trained(

@@ -32,13 +32,14 @@ HUGGING_FACES = {
 
 OURS = {
     "method": "seq_reptile", "languages": None, "eval_languages": None, "tasks_per_step": None,
-    "all_tasks_each_step": False, "task_sampling_exponent": 0.2, "inner_steps": None, "outer_learning_rate": None,
+    "all_tasks_each_step": False, "log_gradient_alignment": None,
+    "task_sampling_exponent": 0.2, "inner_steps": None, "outer_learning_rate": None,
     "inner_optimizer_state": "keep", "slow_weights_device": None, "parallel_trajectories": False,
     "task_gradients_device": None,
     "task_gradients_dtype": "float32", "gradvac_beta": 0.01, "gradvac_granularity": "layer", "gradnorm_exponent": 1.5,
     "gradnorm_learning_rate": 0.025, "recadam_k": 0.5, "recadam_t0": 250, "recadam_gamma": 5000, "swep_p": 0.1,
     "swep_beta": 1.0, "swep_learning_rate": 3e-5, "task_column": None, "trim_vocabulary": False,
-    "num_clusters": None, "eval_dataset": None,
+    "num_clusters": None, "eval_dataset": None, "allow_changes": None,
     # The paper's settings, and an order of examples that changes no draw of tasks.
     "learning_rate": 3e-5, "per_device_train_batch_size": 16, "train_sampling_strategy": "group_by_length",
 }  # fmt: skip

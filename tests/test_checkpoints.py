@@ -5,6 +5,7 @@ import logging
 import shutil
 
 import pytest
+from datasets import Dataset
 
 from hf_seqreptile import InputError
 from hf_seqreptile.checkpoints import last_complete_checkpoint
@@ -57,6 +58,14 @@ def test_early_stopping_is_the_same_after_a_resume(tmp_path):
     assert steps[0] == steps[1] == [2, 4, 8, 11]
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A checkpoint in the middle of a trajectory."""
+    folder = tmp_path_factory.mktemp("saved")
+    tiny.train(tiny.trainer(folder, **SAVING | {"inner_steps": 4}))
+    return str(folder / "checkpoint-2")
+
+
 @pytest.mark.parametrize(
     ("changes", "train", "named"),
     [
@@ -64,15 +73,62 @@ def test_early_stopping_is_the_same_after_a_resume(tmp_path):
         ({"inner_steps": 5}, None, "inner_steps: 4 in the checkpoint, 5 now"),
         ({"outer_learning_rate": 0.1}, None, "outer_learning_rate: 0.5 in the checkpoint, 0.1 now"),
         ({"seed": 1}, None, "seed: 42 in the checkpoint, 1 now"),
+        ({"learning_rate": 1e-3}, None, "learning_rate: 0.01 in the checkpoint, 0.001 now"),
+        ({"lr_scheduler_type": "constant"}, None, "lr_scheduler_type: 'linear' in the checkpoint, 'constant' now"),
+        ({"max_steps": 12}, None, "max_steps: 11 in the checkpoint, 12 now"),
+        (
+            {"max_steps": -1, "num_train_epochs": 1},
+            None,
+            "max_steps: 11 in the checkpoint, not set now\n  num_train_epochs: not set in the checkpoint, 1 now",
+        ),
+        ({"train_sampling_strategy": "random"}, None, "train_sampling_strategy: 'group_by_length' in the checkpoint"),
         ({"per_device_train_batch_size": 2}, None, "examples_per_draw: 8 in the checkpoint, 2 now"),
         ({}, {"de": tiny.task(60, 1), "yo": tiny.task(9, 3)}, "'yo': 9"),
+        ({}, tiny.tasks() | {"sw": tiny.task(9, 4)}, "examples: other rows than the checkpoint's, of task 'sw'\nGive"),
+        ({}, {task: tiny.tasks()[task] for task in ("sw", "de", "en")}, "tasks: {'de': 60, 'en': 37, 'sw': 9} in"),
     ],
 )
-def test_another_runs_checkpoint_is_refused_with_the_difference(tmp_path, changes, train, named):
-    tiny.trainer(tmp_path, **SAVING | {"max_steps": 4}).train()
+def test_another_runs_checkpoint_is_refused_with_the_difference(tmp_path, saved, changes, train, named):
     with pytest.raises(InputError, match="belongs to another run") as refusal:
-        tiny.trainer(tmp_path, train, **SAVING | changes).train(resume_from_checkpoint=True)
+        tiny.trainer(tmp_path, train, **SAVING | changes).train(resume_from_checkpoint=saved)
     assert named in str(refusal.value)
+
+
+def test_a_change_that_is_allowed_is_said_and_takes_effect(tmp_path, saved, caplog):
+    """Each of those that the argument can name; the rest of the run is as long as it was made, in other steps."""
+    changes = {"inner_steps": 2, "outer_learning_rate": 0.1, "max_steps": 13, "per_device_train_batch_size": 4}
+    names = ["inner_steps", "outer_learning_rate", "max_steps", "examples_per_draw"]
+    data = tiny.tasks() | {"sw": tiny.task(9, 4)}
+    with pytest.raises(InputError, match="add --allow_changes examples examples_per_draw inner_steps max_steps"):
+        tiny.trainer(tmp_path, data, **SAVING | changes).train(resume_from_checkpoint=saved)
+    with pytest.raises(
+        InputError, match="another run:\n  examples: other rows than the checkpoint's, of task 'sw'\nGive"
+    ):
+        tiny.trainer(tmp_path, data, allow_changes=names, **SAVING | changes).train(resume_from_checkpoint=saved)
+    changed = tiny.trainer(tmp_path, data, allow_changes=["examples", *names], **SAVING | changes)
+    with caplog.at_level(logging.WARNING):
+        tiny.train(changed, resume_from_checkpoint=saved)
+    assert "with a change: inner_steps: 4 in the checkpoint, 2 now." in caplog.text
+    # The trajectory of which two steps were made is at its end after the next; then every second step.
+    assert (changed.state.global_step, changed.outer_updates) == (13, 6)
+
+
+def test_a_change_without_effect_cannot_be_allowed(tmp_path, saved):
+    """The learning rate is the checkpoint's optimizer's."""
+    changes = SAVING | {"learning_rate": 1e-3, "allow_changes": ["learning_rate"]}
+    with pytest.raises(InputError, match=r"learning_rate: 0\.01 in the checkpoint") as refusal:
+        tiny.trainer(tmp_path, **changes).train(resume_from_checkpoint=saved)
+    assert "--allow_changes" not in str(refusal.value)
+
+
+def test_rows_are_compared_however_they_are_stored(tmp_path, saved):
+    """A cache that was made anew, files that were written anew: the same rows are the same data."""
+    again = {}
+    for name, task in tiny.tasks().items():
+        task.to_parquet(tmp_path / f"{name}.parquet")
+        again[name] = Dataset.from_parquet(str(tmp_path / f"{name}.parquet"), cache_dir=str(tmp_path / "cache"))
+    resumed = tiny.train(tiny.trainer(tmp_path, again, **SAVING), resume_from_checkpoint=saved)
+    assert resumed.state.global_step == 11
 
 
 def test_a_stock_checkpoint_is_refused(tmp_path):

@@ -283,6 +283,23 @@ def test_what_a_killed_call_left_of_its_result_is_made_anew(encoder, tmp_path, m
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+@pytest.mark.parametrize(
+    "name", [clustering.DATA, clustering.REPORT, "embeddings/embeddings.npy", "embeddings/progress.json"]
+)
+def test_what_is_damaged_is_made_anew(encoder, tmp_path, name, share):
+    model, tokenizer = encoder
+    cluster(pairs(), PAIR, model, tokenizer, tmp_path)
+    whole = files(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    if "/" in name:
+        # Embeddings are read where the clusters are not there yet.
+        (tmp_path / clustering.REPORT).unlink()
+    cluster(pairs(), PAIR, model, tokenizer, tmp_path)
+    assert files(tmp_path) == whole
+
+
 def groups(sizes: list[int], width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Vectors around far-apart centres, and the number of each one's group."""
     random = np.random.default_rng(seed)

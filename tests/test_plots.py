@@ -58,7 +58,7 @@ def test_other_metrics_of_a_task_are_no_tasks() -> None:
 
 
 def test_every_task_up_to_thirty_looks_different() -> None:
-    looks = [plots._line(i, fine=True) for i in range(30)]
+    looks = [plots.line_look(i, fine=True) for i in range(30)]
     assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in looks}) == 30  # type: ignore[attr-defined]
 
 

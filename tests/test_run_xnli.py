@@ -160,12 +160,7 @@ def test_label_sets_that_differ_are_refused(place: Place, capsys: pytest.Capture
     assert not place.path("sets-out", "model.safetensors").exists()
 
 
-# Laws 4 and 5: killed and continued, and in two processes.
-
-
-@pytest.mark.slow
-def test_a_killed_run_ends_where_the_uninterrupted_one_ends(place: Place) -> None:
-    place.assert_kills_change_nothing()
+# Laws 4 and 5 in two processes.
 
 
 @pytest.mark.slow

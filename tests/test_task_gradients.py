@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import BertForMaskedLM, TrainerCallback
 
-from hf_seqreptile import InputError, task_gradients
-from hf_seqreptile.task_gradients import TaskGradientMixin, TaskGradients, TaskGradientTrainer, layers, products
+from hf_seqreptile import InputError, gram_matrix
+from hf_seqreptile.gram_matrix import products
+from hf_seqreptile.task_gradients import TaskGradientMixin, TaskGradients, TaskGradientTrainer, layers
 from tests import conflicting, scripts, tiny
 
 
@@ -112,7 +113,7 @@ def test_what_a_task_gives_twice_is_summed():
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 30])
 def test_products_of_long_gradients_are_summed_in_chunks(monkeypatch, size):
-    monkeypatch.setattr(task_gradients, "CHUNK", 8)
+    monkeypatch.setattr(gram_matrix, "CHUNK", 8)
     gradients = torch.randn(3, size)
     torch.testing.assert_close(products(list(gradients)), gradients @ gradients.T)
 

@@ -1,15 +1,16 @@
 """The answers to a question, `{"text": [...], "answer_start": [...]}`, from the ways in which files write them."""
 
-import json
 import re
 from typing import Any
 
+from hf_seqreptile.data.text import shown
 from hf_seqreptile.errors import InputError
+from hf_seqreptile.json_text import parse_json, reason
 
 Answers = dict[str, list[Any]]
 
 # pandas writes the integers of a column with empty cells as `12.0`.
-_START = re.compile(r"(\d+)(?:\.0)?")
+_START = re.compile(r"(\d{1,18})(?:\.0)?")
 _OBJECT = '{"text": ["Rome"], "answer_start": [17]}'
 
 
@@ -20,7 +21,7 @@ def answers_from_list(items: object, place: str) -> Answers:
         raise InputError(f"{place}: no list of answers. {mend}")
     for item in items:
         if not (isinstance(item, dict) and _are_answers([item.get("text")], [item.get("answer_start")])):
-            raise InputError(f"{place}: `{str(item)[:80]}` is not an answer. {mend}")
+            raise InputError(f"{place}: `{shown(item)}` is not an answer. {mend}")
     return {name: [item[name] for item in items] for name in ("text", "answer_start")}
 
 
@@ -29,13 +30,11 @@ def answers_from_json(value: str, place: str) -> Answers:
     if not value.strip():
         return {"text": [], "answer_start": []}
     try:
-        content = json.loads(value)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{place}: not JSON ({error.msg} at character {error.colno}): `{value[:80]}`. Write {_OBJECT}."
-        ) from None
+        content = parse_json(value)
+    except ValueError as error:
+        raise InputError(f"{place}: not JSON ({reason(error)}): `{shown(value)}`. Write {_OBJECT}.") from None
     if not isinstance(content, dict) or not _are_answers(content.get("text"), content.get("answer_start")):
-        raise InputError(f"{place}: `{value[:80]}` has no list of texts with as many starts. Write {_OBJECT}.")
+        raise InputError(f"{place}: `{shown(value)}` has no list of texts with as many starts. Write {_OBJECT}.")
     return {name: content[name] for name in ("text", "answer_start")}
 
 
@@ -46,7 +45,7 @@ def answers_from_cells(text: str, start: str, place: str) -> Answers:
     number = _START.fullmatch(start)
     if not text or not number:
         raise InputError(
-            f"{place}: `answer_text` is `{text[:80]}` and `answer_start` is `{start[:80]}`. Give a text and the "
+            f"{place}: `answer_text` is `{shown(text)}` and `answer_start` is `{shown(start)}`. Give a text and the "
             "number of characters before it in the context, or leave both empty."
         )
     return {"text": [text], "answer_start": [int(number[1])]}

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, DatasetBuilder, DownloadMode, Features
-from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import Hasher
 from datasets.packaged_modules.generator.generator import Generator
 
@@ -70,7 +69,8 @@ def build(builder: DatasetBuilder, path: Path, split: str, cache: Cache) -> Data
         builder.download_and_prepare(download_mode=DownloadMode.REUSE_CACHE_IF_EXISTS if cache.overwrite else None)
     except InputError:
         raise
-    except (DatasetGenerationError, OSError, ValueError) as error:
+    except Exception as error:
+        # What a file says of itself, as Parquet's metadata does, `datasets` trusts, and then fails in any way.
         cause = error.__cause__ or error
         if isinstance(cause, InputError):
             raise cause from None

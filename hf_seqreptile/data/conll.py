@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import Features, List, Value
 
 from hf_seqreptile.data.tags import is_tag, to_iob2
-from hf_seqreptile.data.text import read_lines
+from hf_seqreptile.data.text import read_lines, shown
 from hf_seqreptile.errors import InputError
 
 CONLL_FEATURES = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
@@ -55,21 +55,21 @@ class _Layout:
     prefix: str
 
     def parse(self, row: list[str], place: str) -> tuple[str, str]:
-        shown = " ".join(row)[:80]
+        line = shown(" ".join(row))
         if len(row) != self.columns:
             raise InputError(
-                f"{place}: {_count(len(row))} (`{shown}`), but line {self.line} has {_count(self.columns)}. "
+                f"{place}: {_count(len(row))} (`{line}`), but line {self.line} has {_count(self.columns)}. "
                 "Give every line the same columns, and leave an empty line between sentences."
             )
         token, tag = row[self.token].removeprefix(self.prefix), row[self.tag]
         if not is_tag(tag):
             raise InputError(
-                f"{place}: `{tag}` is not a tag (`{shown}`). "
+                f"{place}: `{shown(tag)}` is not a tag (`{line}`). "
                 "A tag is `O`, or one of B- I- E- S- L- U- and a type, such as `B-PER`."
             )
         if not token:
             raise InputError(
-                f"{place}: an empty token (`{shown}`). Write a token in front of the tag, or delete the line."
+                f"{place}: an empty token (`{line}`). Write a token in front of the tag, or delete the line."
             )
         return token, tag
 
@@ -133,7 +133,7 @@ def _first_line(path: Path) -> tuple[int, int]:
     number, row = found
     if len(row) < 2:
         raise InputError(
-            f"{path}, line {number}: one column only (`{row[0][:80]}`). Give a token and its tag on each line, "
+            f"{path}, line {number}: one column only (`{shown(row[0])}`). Give a token and its tag on each line, "
             "separated by a tab or by spaces."
         )
     return number, len(row)

@@ -1,7 +1,6 @@
 """CSV files: a header line, then one example a row."""
 
 import csv
-import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -9,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_seqreptile.data.answers import Answers, answers_from_cells, answers_from_json
-from hf_seqreptile.data.text import read_lines
+from hf_seqreptile.data.text import read_lines, shown
 from hf_seqreptile.errors import InputError
+from hf_seqreptile.json_text import parse_json, reason
 
 _ANSWER = {"answer_text", "answer_start"}
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
@@ -49,7 +49,8 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             values = next(reader, None)
         except csv.Error as error:
             raise InputError(
-                f"{path}, line {reader.line_num}: not CSV ({error}). Write a quotation mark inside a value twice."
+                f"{path}, line {reader.line_num}: not CSV ({error}). Write a quotation mark inside a value twice; a "
+                f"value has at most {csv.field_size_limit():,} characters."
             ) from None
         if values is None:
             return
@@ -83,9 +84,6 @@ def _list(value: str, place: str) -> list[Any]:
     if not value.lstrip().startswith("["):
         return value.split()
     try:
-        content = json.loads(value)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f'{place}: not a JSON list ({error.msg} at character {error.colno}): `{value[:80]}`. Write ["a", "b"].'
-        ) from None
-    return list(content)
+        return list(parse_json(value))
+    except ValueError as error:
+        raise InputError(f'{place}: not a JSON list ({reason(error)}): `{shown(value)}`. Write ["a", "b"].') from None

@@ -128,9 +128,8 @@ def _expand(item: str, split: str, argument: str) -> dict[str, Path]:
     if named:
         check_task_name(before, origin)
     if not typed or not (path.is_file() or path.is_dir()):
-        raise InputError(
-            f"{origin}: the file `{typed}` does not exist. Give a file, or a folder with one file a task."
-        )
+        problem = "is neither a regular file nor a folder" if typed and path.exists() else "does not exist"
+        raise InputError(f"{origin}: the file `{typed}` {problem}. Give a file, or a folder with one file a task.")
     if path.is_file():
         return {before if named else check_task_name(path.stem, origin): path}
     own = _file_of_split(path, split)

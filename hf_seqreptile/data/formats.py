@@ -17,7 +17,11 @@ SUFFIXES = (*_CONLL, ".json", ".jsonl", ".csv", ".parquet")
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file that is empty, or of a format that `read_file` does not know."""
+    """Refuse what is no regular file, is empty, or has a format that `read_file` does not know."""
+    if not path.is_file():
+        raise InputError(
+            f"{path} is no file that can be read again and again. Give a regular file, no pipe or device."
+        )
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: files that end in {path.suffix or path.name!r} are not supported. "

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_seqreptile.data.squad import flatten, is_nested
-from hf_seqreptile.data.text import read_lines
+from hf_seqreptile.data.text import read_lines, shown
 from hf_seqreptile.errors import InputError
+from hf_seqreptile.json_text import parse_json, reason
 
 _MEND = 'Give one object a line, or (in .json) a list of objects or {"data": [objects]}.'
 
@@ -19,13 +20,13 @@ def read_json(path: Path) -> Iterator[dict[str, Any]]:
     """
     text = "".join(line for _, line in read_lines(path))
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
-            raise InputError(
-                f"{path}, line {error.lineno}: not JSON ({error.msg} at column {error.colno}). {_MEND}"
-            ) from None
+            raise InputError(f"{path}, line {error.lineno}: not JSON ({reason(error)}). {_MEND}") from None
         content = None
+    except ValueError as error:
+        raise InputError(f"{path}: {reason(error)}. {_MEND}") from None
     if isinstance(content, dict):
         content = content.get("data")
     if not isinstance(content, list):
@@ -48,13 +49,13 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         place = f"{path}, line {number}"
         try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{place}: not JSON ({error.msg} at column {error.colno}). {_MEND}") from None
+            item = parse_json(line)
+        except ValueError as error:
+            raise InputError(f"{place}: not JSON ({reason(error)}). {_MEND}") from None
         yield _object(item, place)
 
 
 def _object(item: object, place: str) -> dict[str, Any]:
     if not isinstance(item, dict):
-        raise InputError(f"{place}: `{str(item)[:80]}` is not an object. {_MEND}")
+        raise InputError(f"{place}: `{shown(item)}` is not an object. {_MEND}")
     return item

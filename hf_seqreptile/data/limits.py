@@ -1,5 +1,6 @@
 """`max_*_samples`: how many of a task's first examples to use."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from datasets import Dataset
@@ -14,7 +15,7 @@ def parse_limits(items: Sequence[str] | None, argument: str) -> dict[str | None,
     for item in items or ():
         name, separator, number = item.rpartition("=")
         task = name if separator else None
-        if not number.isdecimal() or int(number) < 1 or (separator and not name):
+        if not re.fullmatch(r"\d{1,18}", number) or int(number) < 1 or (separator and not name):
             raise InputError(
                 f"{argument}: `{item}` is not a number of examples. Write a whole number of at least 1 for all tasks "
                 "(`6000`), or one a task (`de=6000 nl=200`)."

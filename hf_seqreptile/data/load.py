@@ -56,7 +56,7 @@ def load_tasks(
     Raises:
         InputError: what the user can mend, from malformed files to languages that the data does not have.
     """
-    _refuse_contradictions(args)
+    check_data_arguments(args, splits)
     sources = _choose_sources(args, splits, Cache(cache_dir, args.overwrite_cache), token)
     limits = {split: parse_limits(getattr(args, _LIMITS[split]), f"--{_LIMITS[split]}") for split in splits}
     tasks = {split: _choose_tasks(args, sources[split], split) for split in splits}
@@ -66,6 +66,22 @@ def load_tasks(
         split: {task: take_first(_read(sources[split], task, split), task, limits[split]) for task in tasks[split]}
         for split in splits
     }
+
+
+def check_data_arguments(args: DataArguments, splits: Sequence[str]) -> None:
+    """Raise InputError for arguments that no data could make sense of; nothing is loaded.
+
+    Args:
+        args: where the examples come from.
+        splits: which are to be loaded.
+    """
+    _refuse_contradictions(args)
+    if not (args.dataset_name or any(_files(args).values())) and ("train" in splits or not args.eval_dataset):
+        raise InputError("No data. Give --dataset_name or --train_file; to try things out: --dataset_name sample")
+    for split in splits:
+        parse_limits(getattr(args, _LIMITS[split]), f"--{_LIMITS[split]}")
+    for argument in ("languages", "eval_languages"):
+        check_distinct(getattr(args, argument) or (), f"--{argument}")
 
 
 def _refuse_contradictions(args: DataArguments) -> None:
@@ -105,10 +121,7 @@ def _own_source(args: DataArguments, cache: Cache, token: str | bool | None) -> 
         wanted = [*(args.languages or ()), *(() if args.eval_dataset else args.eval_languages or ())]
         wanted = list(dict.fromkeys(wanted))
         return HubSource(args.dataset_name, args.dataset_config_name, wanted, cache, token, **rows)
-    files = _files(args)
-    if not any(files.values()):
-        raise InputError("No data. Give --dataset_name or --train_file; to try things out: --dataset_name sample")
-    return FileSource(files, args.list_columns, cache, **rows)
+    return FileSource(_files(args), args.list_columns, cache, **rows)
 
 
 def _evaluation_source(args: DataArguments, splits: Sequence[str], cache: Cache, token: str | bool | None) -> Source:
@@ -126,8 +139,6 @@ def _choose_tasks(args: DataArguments, source: Source, split: str) -> list[str]:
     named, argument, like_training = args.languages, "--languages", True
     if split != "train" and (args.eval_languages or args.eval_dataset):
         named, argument, like_training = args.eval_languages, "--eval_languages", False
-    if named:
-        check_distinct(named, argument)
     tasks = named or (like_training and source.tasks("train")) or source.tasks(split)
     if not tasks:
         mend = "Choose a dataset that has some." if args.dataset_name else f"Add --{split}_file name=path."

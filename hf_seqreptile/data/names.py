@@ -2,20 +2,27 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import PureWindowsPath
 
+from hf_seqreptile.data.text import SHOWN
 from hf_seqreptile.errors import InputError
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What files and folders call each split."""
+MAX_BYTES = 200
+"""Of a task's name: a file name has at most 255, and ours put up to 31 around it."""
 
 
 def check_task_name(name: str, origin: str) -> str:
     """Return `name` if it can name files of its own; `origin` says where it came from."""
     if not name.strip():
         raise InputError(f"{origin}: an empty task name. Write `name=path`, such as `de=data/de.conll`.")
-    if ".." in name or any(character in "/\\" or ord(character) < 32 or ord(character) == 127 for character in name):
+    # Windows separates paths by all that others do, and more.
+    is_file_name = PureWindowsPath(name).name == name and not name.startswith(".") and name.isprintable()
+    if not is_file_name or len(name.encode()) > MAX_BYTES:
         raise InputError(
-            f"{origin}: the task name {name!r} is unfit for a file name. Use no /, \\, .. or control characters."
+            f"{origin}: the task name {name[:SHOWN]!r} is unfit for a file name. Use at most {MAX_BYTES} bytes, none "
+            "of them /, \\ or a control character, and no dot in front."
         )
     return name
 

@@ -118,6 +118,7 @@ class Repository:
         except RuntimeError as error:
             mend = "Download its files, or convert them, and give them with --train_file."
             raise InputError(f"{place}: {error}. {mend}") from error
-        except (OSError, ValueError) as error:
+        except Exception as error:
+            # OSError and ValueError from sound datasets, anything from one whose metadata is not what it should be.
             mend = "Choose another with --languages or --dataset_config_name, or give --task_column." if config else ""
             raise InputError(f"{place}: {str(error).rstrip('.')}. {mend}".rstrip()) from error

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_seqreptile.data.answers import answers_from_list
+from hf_seqreptile.data.text import shown
 from hf_seqreptile.errors import InputError
 
 _MEND = 'Expected {"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}.'
@@ -42,16 +43,16 @@ def _read_question(content: object, place: str) -> dict[str, Any]:
     text = _text(question, "question", place)
     identifier = question.get("id")
     if not isinstance(identifier, str | int) or identifier == "":
-        raise InputError(f'{place} (`{text[:80]}`) has no "id". Give every question an id of its own, as a string.')
+        raise InputError(f'{place} (`{shown(text)}`) has no "id". Give every question an id of its own, as a string.')
     row = {"id": str(identifier), "question": text}
     if "answers" not in question:
         return row
-    return {**row, "answers": answers_from_list(question["answers"], f"{place} ({identifier})")}
+    return {**row, "answers": answers_from_list(question["answers"], f"{place} ({shown(identifier)})")}
 
 
 def _object(content: object, place: str) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise InputError(f"{place}: `{str(content)[:80]}` is not an object. {_MEND}")
+        raise InputError(f"{place}: `{shown(content)}` is not an object. {_MEND}")
     return content
 
 

@@ -6,6 +6,24 @@ from pathlib import Path
 
 from hf_seqreptile.errors import InputError
 
+SHOWN = 80
+"""Characters of a file that a message quotes, at most."""
+
+
+def shown(content: object) -> str:
+    """The beginning of `content` on one line, for a message; control characters and text marks appear as escapes."""
+    return escaped(str(content)[:SHOWN])
+
+
+def escaped(text: str, kept: str = "") -> str:
+    """`text` with escapes for control characters and text marks, which could rewrite what a terminal shows.
+
+    Args:
+        text: anything.
+        kept: such characters that stay as they are.
+    """
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line with its ending); a byte order mark at the start is dropped.

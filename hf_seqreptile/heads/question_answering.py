@@ -37,7 +37,7 @@ TEXTS = ("question", "context")
 
 @dataclass
 class QuestionAnsweringArguments(DataArguments):
-    """Data arguments of `run_qa.py`."""
+    """Data arguments of `run_qa.py`; a size or option that makes no sense is an InputError."""
 
     problem: ClassVar[str] = "qa"
     id_names_task: ClassVar[bool] = True
@@ -65,6 +65,17 @@ class QuestionAnsweringArguments(DataArguments):
         },
     )
 
+    def __post_init__(self) -> None:
+        for name, minimum in (("max_seq_length", 1), ("doc_stride", 0), ("n_best_size", 1), ("max_answer_length", 1)):
+            if getattr(self, name) < minimum:
+                raise InputError(f"--{name} {getattr(self, name)} must be at least {minimum}.")
+        if self.answer_normalization not in (None, "squad", "mlqa"):
+            raise InputError(f"--answer_normalization {self.answer_normalization} is neither squad nor mlqa.")
+        if self.answer_normalization == "mlqa" and self.version_2_with_negative:
+            raise InputError(
+                "--answer_normalization mlqa has no scores for --version_2_with_negative. Drop one of them."
+            )
+
 
 class QuestionAnswering(Head):
     """Turns questions and contexts into features, and predictions back into answers.
@@ -77,7 +88,7 @@ class QuestionAnswering(Head):
         args: sizes and options.
 
     Raises:
-        InputError: a size or option that makes no sense, or a column that is missing or holds something else.
+        InputError: a column that is missing or holds something else.
     """
 
     arguments = QuestionAnsweringArguments
@@ -89,15 +100,6 @@ class QuestionAnswering(Head):
     def __init__(self, tasks: Splits, args: QuestionAnsweringArguments) -> None:
         super().__init__(tasks, args)
         self._last: tuple[Any, AnswerPredictions] | None = None
-        for name, minimum in (("max_seq_length", 1), ("doc_stride", 0), ("n_best_size", 1), ("max_answer_length", 1)):
-            if getattr(args, name) < minimum:
-                raise InputError(f"--{name} {getattr(args, name)} must be at least {minimum}.")
-        if args.answer_normalization not in (None, "squad", "mlqa"):
-            raise InputError(f"--answer_normalization {args.answer_normalization} is neither squad nor mlqa.")
-        if args.answer_normalization == "mlqa" and args.version_2_with_negative:
-            raise InputError(
-                "--answer_normalization mlqa has no scores for --version_2_with_negative. Drop one of them."
-            )
         for split, of_split in tasks.items():
             for task, dataset in of_split.items():
                 check_columns(dataset, task, split)

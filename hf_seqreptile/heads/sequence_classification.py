@@ -16,6 +16,7 @@ from transformers import (
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
+from ..data.text import shown
 from ..errors import InputError
 from ..model_loading import ModelArguments
 from ..scores import Metric
@@ -228,8 +229,8 @@ def _encode_rows(
         name = label if names is None else names[label] if 0 <= label < len(names) else str(label)
         if name not in label2id:
             raise InputError(
-                f"{row} ({hypothesis[:80]}): unknown label {name!r}; the model knows {', '.join(label2id)}. Mend the "
-                f"row, or train on examples with that label."
+                f"{row} ({shown(hypothesis)}): unknown label {name!r}; the model knows {', '.join(label2id)}. Mend "
+                f"the row, or train on examples with that label."
             )
         labels.append(label2id[name])
     features = tokenizer(rows[TEXTS[0]], rows[TEXTS[1]], truncation=True, max_length=max_length, padding=padding)

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
+from ..data.text import shown
 from ..errors import InputError
 from ..model_loading import ModelArguments
 from ..scores import Metric
@@ -274,13 +275,14 @@ def _encode_rows(
         row = f"{where}, row {indices[i] + 1}"
         if len(words) != len(row_tags):
             raise InputError(
-                f"{row} ({' '.join(words)[:80]}): {len(words)} words but {len(row_tags)} tags; give each word one tag."
+                f"{row} ({shown(' '.join(words))}): {len(words)} words but {len(row_tags)} tags; give each word "
+                f"one tag."
             )
         # A ClassLabel's -1 means that the tag was left out.
         spelled = [names[tag] if tag >= 0 else "-1" for tag in row_tags] if names else row_tags
         if unknown := [tag for tag in spelled if tag not in label2id]:
             raise InputError(
-                f"{row} ({' '.join(words)[:80]}): unknown label {unknown[0]!r}; the model knows "
+                f"{row} ({shown(' '.join(words))}): unknown label {unknown[0]!r}; the model knows "
                 f"{', '.join(label2id)}. Mend the row, or train on examples with that label."
             )
         first = [label2id[tag] for tag in spelled]

@@ -1,8 +1,6 @@
 """RecAdam: MTL under an optimizer that recalls the pretrained weights before it learns (Chen et al. 2020)."""
 
-import hashlib
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ from torch import nn
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
+from ..digests import fingerprint
 from ..errors import InputError
 from ..plan import TrainingPlan
 from ..recadam import RecAdam, annealing
@@ -137,15 +136,6 @@ def pretrained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The trainable parameters of `model.base_model`, by their names in `model`; all where it has no base model."""
     base = set(getattr(model, "base_model", model).parameters())
     return {name: p for name, p in model.named_parameters() if p.requires_grad and p in base}
-
-
-def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
-    """16 hexadecimal digits that change with any name, type or bit of `tensors`; some 0.3 s for 100M numbers."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def annealing_notes(optimizer_steps: int, k: float, t0: float) -> list[str]:

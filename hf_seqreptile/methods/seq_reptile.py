@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..checkpoint_damage import damage_explained
 from ..optimizer_state import load_optimizer_state, save_optimizer_state
 from ..outer_loop import OuterLoopMixin
 from ..plan import TrainingPlan, reach_notes
@@ -60,7 +61,8 @@ class SeqReptileMixin(OuterLoopMixin):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and self._has_own_optimizer_state:
             assert self.optimizer is not None
-            load_optimizer_state(self.optimizer, Path(checkpoint), self.args.process_index)
+            with damage_explained(checkpoint):
+                load_optimizer_state(self.optimizer, Path(checkpoint), self.args.process_index)
 
     @property
     def _has_own_optimizer_state(self) -> bool:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
 
+from ..checkpoint_damage import damage_explained
 from ..errors import InputError
 from ..plan import TrainingPlan
 from ..trainer import MultiTaskMixin
@@ -147,7 +148,8 @@ class SWEPMixin(MultiTaskMixin):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             assert self.network is not None
-            self.network.load_state_dict(load_file(Path(checkpoint) / PERTURBATION_FILE))
+            with damage_explained(checkpoint):
+                self.network.load_state_dict(load_file(Path(checkpoint) / PERTURBATION_FILE))
 
     def plan(self, optimizer_steps: int) -> TrainingPlan:
         """As in the parent, with the cost."""

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import TrainingArguments
 
 from ..errors import InputError
 from ..task_gradients import TaskGradientMixin, Weighting, weights_by
+from ..training_args import MultiTaskTrainingArguments
 
 
 class TorchJDMixin(TaskGradientMixin):
@@ -23,6 +25,13 @@ class TorchJDMixin(TaskGradientMixin):
         name = self.args.method.partition(":")[2]
         self.weighting = torchjd_weighting(name)
         self.title = f"{name} (by TorchJD)"
+
+    @classmethod
+    def check_arguments(cls, args: TrainingArguments) -> None:
+        """As in the parent; refuses a weighting that TorchJD does not have, or not as this needs it."""
+        super().check_arguments(args)
+        assert isinstance(args, MultiTaskTrainingArguments)
+        torchjd_weighting(args.method.partition(":")[2])
 
     def task_weights(self, gram: torch.Tensor, tasks: Sequence[str], group: str) -> torch.Tensor:
         """As in the parent."""

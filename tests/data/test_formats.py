@@ -98,7 +98,7 @@ def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tup
         ("de.json", '{"rows":\n [{"a": 1}]}', "line 1", "a list of objects"),
         ("de.jsonl", '{"a": [1]}\n{"a": ["x"]}\n', "row 2", "values of one type"),
         ("de.jsonl", '{"a": 1}\n' * 1500 + '{"a": "x"}\n', "row 1501", "values of one type"),
-        ("de.jsonl", '{"a": "\\ud800"}\n', "row 1", "surrogates not allowed"),
+        ("de.jsonl", '{"a": "\\ud800"}\n', "line 1", "half of a character"),
         ("de.csv", "tokens,ner_tags\na,O\na,b,c\n", "row 2 (line 3)", "3 values for the 2 columns"),
         ("de.csv", "tokens,tokens\na,O\n", "line 1", "a different name for every column"),
         ("de.csv", 'tokens,ner_tags\n"a,O\n', "line 2", "not CSV"),
