@@ -1,0 +1,27 @@
+"""Figure 8b: how much the number of inner steps matters."""
+
+from collections.abc import Sequence
+
+from .groups import Group
+from .results import Result
+from .score_log import score_label
+from .sweep import Measured, final_score, no_final_score, sweep
+
+CAPTION = (
+    "The final score against the inner steps of a trajectory (the paper's Figure 8b): runs that differ in K and the "
+    "seed alone. Single points are seeds, the line their mean. The score is that of the test data if every run has "
+    "one, else of the validation data, averaged over the tasks."
+)
+
+
+def inner_steps(groups: Sequence[Group]) -> Result:
+    """The final score against K."""
+    return sweep(
+        groups,
+        name="inner_steps",
+        title="Score and inner steps",
+        caption=CAPTION,
+        argument="inner_steps",
+        label="inner steps K",
+        measured=[Measured("score", score_label(groups), final_score(groups), no_final_score)],
+    )

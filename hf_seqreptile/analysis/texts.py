@@ -1,0 +1,73 @@
+"""The sentences that masked-language-model losses are measured on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data import load_tasks
+from ..data.names import check_distinct, check_task_name
+from ..data.text import read_lines
+from ..errors import InputError
+from ..heads.question_answering import QuestionAnsweringArguments
+from ..heads.sequence_classification import SequenceClassificationArguments
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Sentences by language.
+
+    Args:
+        measured: what losses are measured on.
+        fitted: what a head is fitted on, where the base model has none.
+        source: what they are, for captions.
+    """
+
+    measured: Mapping[str, Sequence[str]]
+    fitted: Mapping[str, Sequence[str]]
+    source: str
+
+
+def read_texts(items: Sequence[str]) -> Texts:
+    """Text files, one sentence a line: the odd lines are measured on, the even ones are there to fit a head.
+
+    Args:
+        items: `language=file`.
+
+    Raises:
+        InputError: another form, no such file, or fewer than two sentences in it.
+    """
+    pairs = [item.partition("=") for item in items]
+    check_distinct([language for language, _, _ in pairs], "--text_files")
+    sentences = {}
+    for language, separator, name in pairs:
+        if not separator:
+            raise InputError(f"--text_files {language}: write language=file, such as en=english.txt.")
+        check_task_name(language, "--text_files")
+        if not Path(name).is_file():
+            raise InputError(f"--text_files: {name} is no file.")
+        sentences[language] = [text for _, line in read_lines(Path(name)) if (text := line.strip())]
+        if len(sentences[language]) < 2:
+            raise InputError(f"--text_files: {name} has {len(sentences[language])} sentences; give at least two.")
+    return Texts(
+        {language: lines[::2] for language, lines in sentences.items()},
+        {language: lines[1::2] for language, lines in sentences.items()},
+        "the given files",
+    )
+
+
+def bundled_texts() -> Texts:
+    """The texts of the bundled samples: the held-out ones are measured on, a head is fitted on those for training."""
+    measured: dict[str, list[str]] = {}
+    fitted: dict[str, list[str]] = {}
+    for arguments, columns in (
+        (SequenceClassificationArguments, ("premise", "hypothesis")),
+        (QuestionAnsweringArguments, ("context", "question")),
+    ):
+        data = arguments(dataset_name="sample", eval_dataset="sample")
+        splits = load_tasks(data, ["train", "validation", "test"])
+        for split, tasks in splits.items():
+            texts = fitted if split == "train" else measured
+            for language, dataset in tasks.items():
+                for column in columns:
+                    texts.setdefault(language, []).extend(dict.fromkeys(dataset[column]))
+    return Texts(measured, fitted, "the bundled samples' texts")

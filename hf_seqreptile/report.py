@@ -1,0 +1,107 @@
+"""Tables of finished runs, as in the paper, and one page that shows them: `python -m hf_seqreptile.report`."""
+
+import argparse
+import glob
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .analysis.page import PAGE, page, read_figures
+from .analysis.runs import SavedRun, read_runs
+from .analysis.table_formats import csv_text, latex, markdown, plain_text
+from .analysis.tables import Table, make_tables
+from .errors import InputError
+from .script import bad_input_exits
+
+EPILOG = """example:
+  python -m hf_seqreptile.report 'out/*' --output_dir report
+
+writes each table as Markdown, LaTeX and CSV, and index.html with all of them and the figures that `python -m
+hf_seqreptile.analysis` left in the same folder."""
+
+
+def find_folders(patterns: Sequence[str]) -> list[Path]:
+    """What the patterns match, in order, each once. The shell may have expanded them already.
+
+    Raises:
+        InputError: a pattern that matches nothing.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        # A folder may be called `[a]`.
+        matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+        if not matches:
+            raise InputError(f"{pattern} matches nothing. Give the folders of finished runs, such as 'out/*'.")
+        for match in matches:
+            found.setdefault(Path(match).resolve(), Path(match))
+    return list(found.values())
+
+
+def finished_runs(folders: Sequence[Path]) -> tuple[list[SavedRun], list[str]]:
+    """The runs with scores, and for each other folder why it is left out.
+
+    Raises:
+        InputError: there is no run.
+    """
+    runs, skipped = [], []
+    for folder in folders:
+        try:
+            (run,) = read_runs([folder])
+        except InputError as error:
+            skipped.append(str(error))
+            continue
+        if run.scores:
+            runs.append(run)
+        else:
+            skipped.append(f"{folder} has no scores. Run its command again with --do_eval or --do_predict.")
+    if not runs:
+        raise InputError("\n  ".join(["No finished run with scores among these:", *skipped]))
+    return runs, skipped
+
+
+def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write the tables' files and the page, with the figures that are in `folder`.
+
+    Args:
+        tables: as [`make_tables`] gives them.
+        folder: made if it does not exist.
+
+    Returns:
+        The files; the page comes last.
+
+    Raises:
+        InputError: the figures there cannot be read.
+    """
+    texts = {folder / PAGE: page(tables, read_figures(folder), folder)}
+    for table in tables:
+        for suffix, written in ((".md", markdown), (".tex", latex), (".csv", csv_text)):
+            texts[folder / f"{table.name}{suffix}"] = written(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    return list(texts)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hf_seqreptile.report",
+        description="Compare finished runs: tables as in the paper, and one page.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs, or patterns: 'out/*'")
+    parser.add_argument("--output_dir", type=Path, default=Path("report"), help="gets the files; default: report")
+    args = parser.parse_args(argv)
+    with bad_input_exits():
+        runs, skipped = finished_runs(find_folders(args.runs))
+        for reason in skipped:
+            print(f"skipped: {reason}", file=sys.stderr)
+        tables = make_tables(runs)
+        files = write_report(tables, args.output_dir)
+    print("\n\n".join(map(plain_text, tables)))
+    print("\nWritten:", *files, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()

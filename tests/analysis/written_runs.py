@@ -1,0 +1,69 @@
+"""Finished output folders, written as the scripts write them, with scores of one's choice."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_seqreptile.analysis.runs import SavedRun, read_runs
+from hf_seqreptile.scores import AVERAGE, Scores, write_scores
+
+CLASSES = {
+    "token-classification": "BertForTokenClassification",
+    "text-classification": "BertForSequenceClassification",
+    "question-answering": "BertForQuestionAnswering",
+}
+
+
+def write_run(
+    folder: Path,
+    method: str,
+    scores: Scores,
+    *,
+    seed: int = 1,
+    zero_shot: Sequence[str] = (),
+    start: Scores | None = None,
+    split: str = "test",
+    problem: str = "token-classification",
+    results: Mapping[str, float] | None = None,
+    trained: Sequence[str] | None = None,
+    **arguments: Any,
+) -> SavedRun:
+    """Write a folder, and read it.
+
+    Args:
+        folder: where to.
+        method: as typed.
+        scores: by task, as fractions, without the average.
+        seed: of the run.
+        zero_shot: the tasks among them that have no training examples.
+        start: as `scores`, before training.
+        split: which the scores are of.
+        problem: of the model.
+        results: all_results.json.
+        trained: the tasks that the log names. Default: those that are not zero-shot.
+        arguments: further ones of the training.
+    """
+    rows = ({} if start is None else {"before training": _averaged(start)}) | {method: _averaged(scores)}
+    write_scores(folder, {split: rows}, zero_shot)
+    trained = [task for task in scores if task not in zero_shot] if trained is None else trained
+    for name, content in {
+        "training_args.json": {"method": method, "seed": seed, **arguments},
+        "config.json": {"architectures": [CLASSES[problem]], "model_type": "bert"},
+        "trainer_state.json": {"log_history": [{"step": 2, **{f"draws/{task}": 1.0 for task in trained}}]},
+        "all_results.json": dict(results or {}),
+    }.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return read_runs([folder])[0]
+
+
+def write_stl(folder: Path, scores: Scores, seed: int = 1) -> SavedRun:
+    """Write STL's folders, one for each task, and read the one above them."""
+    for task, score in scores.items():
+        write_run(folder / task, "stl", {task: score}, seed=seed)
+    write_scores(folder, {"test": {"stl": _averaged(scores)}}, [])
+    return read_runs([folder])[0]
+
+
+def _averaged(scores: Scores) -> dict[str, float]:
+    return dict(scores) | {AVERAGE: sum(scores.values()) / len(scores)}
