@@ -42,12 +42,16 @@ CONTENTS = {
         "docs/natural_language_inference",
         "docs/zero_shot",
         "docs/choosing",
+        "docs/several_processes",
         "docs/resuming",
+        "docs/publishing",
         "docs/python",
+        "docs/troubleshooting",
         "docs/bad_input",
     ],
     "Methods": [f"docs/methods/{name}" for name in hf_seqreptile.METHODS],
-    "Results": ["docs/benchmarks", "docs/synthetic"],
+    "Analyses": [f"docs/analysis/{name}" for name in ("gradient_alignment", "after_training", "report")],
+    "Results": ["docs/paper", "docs/benchmarks", "docs/reliability", "docs/synthetic"],
     "Reference": ["docs/api", "docs/design", "CHANGELOG"],
 }
 """Captions and pages of the side bar. A page that is missing here fails the build."""

