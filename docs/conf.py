@@ -50,7 +50,7 @@ CONTENTS = {
         "docs/bad_input",
     ],
     "Methods": [f"docs/methods/{name}" for name in hf_seqreptile.METHODS],
-    "Analyses": [f"docs/analysis/{name}" for name in ("gradient_alignment", "after_training", "report")],
+    "Analyses": [f"docs/analysis/{name}" for name in ("gradient_alignment", "after_training", "report", "wikiann")],
     "Results": ["docs/paper", "docs/benchmarks", "docs/reliability", "docs/synthetic"],
     "Reference": ["docs/api", "docs/design", "CHANGELOG"],
 }

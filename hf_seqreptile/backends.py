@@ -24,7 +24,7 @@ def refuse_unsupported_backends(args: TrainingArguments) -> None:
     """
     ddp = "use DistributedDataParallel (torchrun, accelerate launch)"
     for asked, name, mend in (
-        (args.deepspeed or _is_launched_with(args, "DEEPSPEED"), "DeepSpeed", ddp),
+        (_is_launched_with(args, "DEEPSPEED"), "DeepSpeed", ddp),
         (args.fsdp or _is_launched_with(args, "FSDP"), "FSDP", ddp),
         (_is_launched_with(args, "MEGATRON_LM"), "Megatron-LM", ddp),
         (args.parallelism_config or _is_launched_with(args, "PARALLELISM_CONFIG"), "A parallelism_config", ddp),

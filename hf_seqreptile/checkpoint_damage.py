@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import Trainer
 
@@ -19,7 +20,7 @@ def damage_explained(checkpoint: str | Path | None) -> Iterator[None]:
     """Turn whatever a damaged file raises while `checkpoint` is read, if there is one, into an InputError."""
     try:
         yield
-    except InputError:
+    except (InputError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         # An OSError names its file, but that of torch for a file cut short.
@@ -27,8 +28,8 @@ def damage_explained(checkpoint: str | Path | None) -> Iterator[None]:
             raise
         # Each of JSON, safetensors and torch has its own, and values of another form than ours meet with any other.
         raise InputError(
-            f"{checkpoint} is damaged: {type(error).__name__}: {error}. Give an earlier one as "
-            f"--resume_from_checkpoint, or delete it."
+            f"{checkpoint} is damaged, or of another model: {type(error).__name__}: {error}. Give its model, or an "
+            f"earlier checkpoint as --resume_from_checkpoint; one that is damaged can be deleted."
         ) from error
 
 

@@ -4,12 +4,13 @@ import json
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy, TrainOutput
@@ -33,11 +34,9 @@ STEP_ARGUMENTS = (
 
 def last_complete_checkpoint(output_dir: Path) -> Path | None:
     """The newest complete checkpoint in `output_dir`; incomplete ones are skipped with a warning."""
-    if not output_dir.is_dir():
-        return None
     numbered = {
         int(match[1]): path
-        for path in output_dir.iterdir()
+        for path in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
         if path.is_dir() and (match := re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name))
     }
     for _, path in sorted(numbered.items(), reverse=True):
@@ -74,8 +73,9 @@ def read_multitask_state(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / MULTITASK_STATE_FILE
     if not path.is_file():
         raise InputError(
-            f"{checkpoint} was not written by this package (it has no {MULTITASK_STATE_FILE}), so its run cannot be "
-            f"continued. To start from its weights, pass it as --model_name_or_path with another --output_dir."
+            f"{checkpoint} was not written by this package, or with --save_only_model (it has no "
+            f"{MULTITASK_STATE_FILE}), so its run cannot be continued. To start from its weights, pass it as "
+            f"--model_name_or_path with another --output_dir."
         )
     if not _is_complete(checkpoint):
         raise InputError(f"{checkpoint} is incomplete (the run stopped while writing it); give an earlier one.")
@@ -119,7 +119,8 @@ def check_same_run(
 
 def _difference(name: str, saved: Mapping[str, Any], present: Mapping[str, Any]) -> str:
     if name == "examples":
-        others = [repr(task) for task, rows in present[name].items() if saved[name][task] != rows]
+        before = saved.get(name, {})
+        others = [repr(task) for task, rows in present[name].items() if before.get(task) != rows]
         return f"examples: other rows than the checkpoint's, of task {', '.join(others)}"
     values = [repr(run[name]) if name in run else "not set" for run in (saved, present)]
     return f"{name}: {values[0]} in the checkpoint, {values[1]} now"
@@ -127,8 +128,12 @@ def _difference(name: str, saved: Mapping[str, Any], present: Mapping[str, Any])
 
 def _is_complete(checkpoint: Path) -> bool:
     # The trainer's state is the last of a checkpoint's files to be written.
+    return _is_whole(checkpoint / TRAINER_STATE_NAME)
+
+
+def _is_whole(json_file: Path) -> bool:
     try:
-        return isinstance(parse_json((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8")), dict)
+        return isinstance(parse_json(json_file.read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
 
@@ -188,7 +193,8 @@ class ResumableMixin(DamageExplainedMixin):
         with damage_explained(resume_from_checkpoint or None):
             self.restore_multitask_state(saved)
         self._seen_step = self._saved_step = -1
-        with TerminationSignal() as self._signal:
+        self._signal = TerminationSignal()
+        with self._signal if self.is_resumable else nullcontext():
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
@@ -197,6 +203,11 @@ class ResumableMixin(DamageExplainedMixin):
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether a run can be continued from its checkpoints. If not, SIGTERM ends it as it would without us."""
+        return not (self.args.save_only_model or isinstance(self.model, FSDPModule))
 
     @property
     def can_save(self) -> bool:
@@ -271,6 +282,12 @@ class ResumableMixin(DamageExplainedMixin):
                 # The stock file is a pickle that holds tokens and paths of this machine.
                 (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
                 self.args.save(folder)
+
+    def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True) -> None:
+        """As in the stock trainer, which adds to the file of all results: one that a kill cut short is begun anew."""
+        if self.is_world_process_zero() and not _is_whole(all_results := self.args.folder / "all_results.json"):
+            all_results.unlink(missing_ok=True)
+        super().save_metrics(split, metrics, combined)
 
     def save_state(self) -> None:
         """As in the stock trainer, but the best checkpoint goes by its name, without this machine's path."""

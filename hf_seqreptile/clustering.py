@@ -18,12 +18,13 @@ from .arguments import parse_arguments
 from .cluster_report import cluster_name, plot_clusters, summary, write_examples
 from .data import DataArguments, load_tasks
 from .digests import dataset_digest, digest
+from .embeddings_file import write_whole
 from .errors import InputError
 from .gaussian_clusters import COVARIANCE_TYPE, COVARIANCE_TYPES, DIMENSION, check_settings, find_clusters
 from .json_text import parse_json
 from .model_loading import ModelArguments, load_model
 from .script import bad_input_exits
-from .sentence_embeddings import SentenceEncoder, write_whole
+from .sentence_embeddings import SentenceEncoder
 
 TASK_COLUMN = "task"
 NUM_CLUSTERS = 4

@@ -48,8 +48,8 @@ def model_digest(model: PreTrainedModel) -> str:
 
 def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
     """16 hexadecimal digits that change with any name, type or bit of `tensors`; some 0.3 s for 100M numbers."""
-    digest = hashlib.blake2b(digest_size=8)
+    blake = hashlib.blake2b(digest_size=8)
     for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        blake.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        blake.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return blake.hexdigest()

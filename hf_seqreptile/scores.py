@@ -28,6 +28,11 @@ class Metric:
     name: str
     perfect: float = 1.0
 
+    @property
+    def label(self) -> str:
+        """The name as readers know it: `F1`, `accuracy`, `exact match`."""
+        return self.name.upper() if len(self.name) < 4 else self.name.replace("_", " ")
+
     def fraction(self, value: float) -> float:
         """A reported value as a fraction of the perfect one."""
         return value / self.perfect

@@ -1,9 +1,5 @@
 """Texts as vectors: the mean over a pretrained encoder's last hidden states, in a memory-mapped array."""
 
-import io
-import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +14,15 @@ import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from filelock import FileLock
-from numpy.lib.format import open_memmap, write_array_header_1_0
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .digests import dataset_digest, digest, model_digest, tables
+from .embeddings_file import ARRAY, TOKENS, open_array, read_progress, write_progress
 from .errors import InputError
-from .json_text import parse_json
 
-ARRAY, PROGRESS, TOKENS, LOCK = "embeddings.npy", "progress.json", "tokens.arrow", ".lock"
+LOCK = ".lock"
 TOKENS_AT_ONCE = {"cpu": 4096}
 """Subwords of a batch, padding included, by device; accelerators take `TOKENS_ON_ACCELERATOR`."""
 TOKENS_ON_ACCELERATOR = 32768
@@ -139,9 +134,9 @@ class SentenceEncoder:
         # Runs that share a cache may start together: one encodes, the others wait.
         with FileLock(folder / LOCK):
             shape = (len(dataset), self.model.config.hidden_size)
-            finished = _read_progress(folder, key, shape)
+            finished = read_progress(folder, key, shape)
             if finished < len(dataset):
-                array = _open_array(folder, shape, is_new=finished == 0)
+                array = open_array(folder, shape, is_new=finished == 0)
                 seconds = self._encode(dataset, array, folder, key, finished)
             (folder / TOKENS).unlink(missing_ok=True)
         # Copy-on-write: scikit-learn copies whole arrays that it may not write to.
@@ -191,7 +186,7 @@ class SentenceEncoder:
                 bar.update(int(lengths[rows].sum()))
                 if stop == len(dataset) or perf_counter() - saved >= SAVE_EVERY:
                     array.flush()
-                    _write_progress(folder, key, stop)
+                    write_progress(folder, key, stop)
                     saved = perf_counter()
         return seconds
 
@@ -258,52 +253,3 @@ def _batches(lengths: NDArray[np.int64], budget: int, start: int) -> Iterator[tu
         stop = min(len(lengths), start + max(1, budget // max(1, int(lengths[start]))))
         yield start, stop
         start = stop
-
-
-def _open_array(folder: Path, shape: tuple[int, int], is_new: bool) -> np.memmap:
-    if not is_new:
-        return open_memmap(folder / ARRAY, mode="r+")
-    needed = 4 * shape[0] * shape[1]
-    # A memory-mapped write to a full disk ends the process without a word.
-    if shutil.disk_usage(folder).free < needed:
-        raise InputError(f"The embeddings need {needed / 1e9:.1f} GB in {folder}, which has less; make room.")
-    return open_memmap(folder / ARRAY, mode="w+", dtype=np.float32, shape=shape)
-
-
-def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
-    """Whether the file has the header and the size of a float32 array of `shape`."""
-    header = io.BytesIO()
-    write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    expected = header.getvalue()
-    with path.open("rb") as file:
-        return file.read(len(expected)) == expected and path.stat().st_size == len(expected) + 4 * shape[0] * shape[1]
-
-
-def _read_progress(folder: Path, key: str, shape: tuple[int, int]) -> int:
-    """How many rows, in order of length, are in the array; begins anew where the folder is not about `key`."""
-    try:
-        progress = parse_json((folder / PROGRESS).read_text(encoding="utf-8"))
-        finished = progress["finished"]
-        is_count = isinstance(finished, int) and 0 <= finished <= shape[0]
-        if progress["key"] == key and is_count and (finished == 0 or _is_whole(folder / ARRAY, shape)):
-            return finished
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        pass
-    for name in (PROGRESS, TOKENS, ARRAY):
-        (folder / name).unlink(missing_ok=True)
-    _write_progress(folder, key, finished=0)
-    return 0
-
-
-def _write_progress(folder: Path, key: str, finished: int) -> None:
-    write_whole(folder / PROGRESS, json.dumps({"key": key, "finished": finished}) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file such that a process killed meanwhile leaves the old one or the new one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -99,6 +99,9 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             )
         if self.all_tasks_each_step and self.tasks_per_step is not None:
             raise InputError("--all_tasks_each_step makes M the number of tasks; remove --tasks_per_step.")
+        if self.deepspeed:
+            # Without the package, transformers would fail over its absence.
+            raise InputError("DeepSpeed is not supported: use DistributedDataParallel (torchrun, accelerate launch).")
         given = {f.name for f in fields(self) if f.init and getattr(self, f.name) != _default(f)}
         TrainingArguments.__post_init__(self)
         # Pinned memory serves copies to an accelerator; without one, torch warns at every loader.
@@ -122,6 +125,7 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             if (name == "method" or self.is_given(name))
             and name not in PRIVATE_ARGUMENTS
             and not name.endswith("_token")
+            and not (isinstance(value, str) and Path(value).is_absolute())
         }
 
     def save(self, folder: Path) -> None:

@@ -131,6 +131,23 @@ def test_rows_are_compared_however_they_are_stored(tmp_path, saved):
     assert resumed.state.global_step == 11
 
 
+def test_a_checkpoint_that_does_not_tell_its_rows_is_refused(tmp_path, saved):
+    folder = tmp_path / "checkpoint-2"
+    shutil.copytree(saved, folder)
+    path = folder / "multitask_state.json"
+    state = json.loads(path.read_text())
+    del state["run"]["examples"]
+    path.write_text(json.dumps(state))
+    with pytest.raises(InputError, match="other rows than the checkpoint's, of task 'de', 'en', 'sw'"):
+        tiny.trainer(tmp_path, **SAVING | {"inner_steps": 4}).train(resume_from_checkpoint=str(folder))
+
+
+def test_saved_arguments_hold_no_path(tmp_path):
+    args = tiny.arguments(tmp_path / "out", method="mtl", project=str(tmp_path), hub_token="hf_secret")
+    assert args.changed_arguments()["method"] == "mtl"
+    assert str(tmp_path) not in str(args.changed_arguments()) and "secret" not in str(args.changed_arguments())
+
+
 def test_a_stock_checkpoint_is_refused(tmp_path):
     tiny.trainer(tmp_path, **SAVING | {"max_steps": 4}).train()
     (tmp_path / "checkpoint-4" / "multitask_state.json").unlink()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hf_seqreptile import InputError
+from hf_seqreptile.checkpoint_damage import damage_explained
 from tests import tiny
 
 SAVING = {"save_strategy": "steps", "save_steps": 5, "max_steps": 6}
@@ -69,6 +70,19 @@ def test_a_damaged_file(tmp_path, saved, method, file, damage):
     else:
         assert file in UNREAD or content == (checkpoint / file).read_bytes()
         tiny.assert_equal(tiny.weights(trainer.model), end)
+
+
+def test_a_sound_checkpoint_of_another_model_may_not_be_damaged(tmp_path, saved):
+    checkpoint, _ = saved("seq_reptile")
+    larger = tiny.trainer(tmp_path, of_model=tiny.model(layers=2), **SAVING)
+    larger.model.resize_token_embeddings(50)
+    with pytest.raises(InputError, match=r"or of another model: RuntimeError: (.|\n)*size mismatch"):
+        larger.train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_too_little_memory_is_no_damage(tmp_path):
+    with pytest.raises(torch.OutOfMemoryError), damage_explained(tmp_path):
+        raise torch.OutOfMemoryError("too little memory")
 
 
 @pytest.mark.parametrize("method", OWN)

@@ -143,6 +143,7 @@ def evaluated(method: str, folder: Path, processes: int, changes: dict[str, Any]
         "weights": weights,
         "scores": [entry["eval_loss"] for entry in made.state.log_history if "eval_loss" in entry],
         "sharded": all(isinstance(p, DTensor) for p in made.model.parameters()),
+        "resumable": made.is_resumable,
     }
 
 
@@ -164,11 +165,11 @@ def test_a_sharded_model_ends_where_a_whole_one_ends(tmp_path, method, changes):
     alone = evaluated(method, tmp_path, 1, changes)
     saved = tiny.weights(BertForTokenClassification.from_pretrained(tmp_path / "of-2"))
     for result in results:
-        assert result["sharded"]
+        assert result["sharded"] and not result["resumable"]
         assert result["scores"] == pytest.approx(alone["scores"], abs=1e-5)
         assert tiny.largest_difference(result["weights"], alone["weights"]) < 1e-5
         tiny.assert_equal(result["weights"], saved)
-    assert len(alone["scores"]) == 4 and not alone["sharded"]
+    assert len(alone["scores"]) == 4 and not alone["sharded"] and alone["resumable"]
 
 
 def refusals(folder: Path) -> dict[str, str]:
@@ -277,11 +278,9 @@ def test_fsdp_as_an_argument_is_refused(tmp_path, version):
 
 
 def test_deepspeed_as_an_argument_is_refused(tmp_path):
-    """Set later: without deepspeed installed, transformers' arguments refuse it themselves."""
-    args = tiny.arguments(tmp_path, method="mtl")
-    args.deepspeed = {"zero_optimization": {"stage": 2}}
+    """By the arguments themselves, whether or not deepspeed is installed."""
     with pytest.raises(InputError, match="DeepSpeed is not supported"):
-        MTLTrainer(tiny.model(), args, train_dataset=tasks("mtl"))
+        tiny.arguments(tmp_path, method="mtl", deepspeed={"zero_optimization": {"stage": 2}})
 
 
 def test_dataparallel_is_refused(tmp_path):

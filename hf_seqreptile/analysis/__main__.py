@@ -19,7 +19,7 @@ from .groups import Group, group_by_setting
 from .inner_steps import inner_steps
 from .learning_rate import learning_rate
 from .results import Result, write_results
-from .runs import read_runs
+from .runs import read_run
 from .texts import Texts, bundled_texts, read_texts
 from .wall_clock import wall_clock
 
@@ -94,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     transformers.utils.logging.disable_progress_bar()
     with bad_input_exits():
         # A folder that is named twice is one run.
-        folders = {Path(folder).resolve(): folder for folder in args.runs}
-        groups = group_by_setting(read_runs(list(folders.values())))
+        folders = {Path(folder).resolve(): Path(folder) for folder in args.runs}
+        groups = group_by_setting([read_run(folder) for folder in folders.values()])
         if args.base_model:
             load_start(args.base_model)
         texts = read_texts(args.text_files) if args.text_files else bundled_texts()

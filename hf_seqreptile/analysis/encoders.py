@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
@@ -66,7 +67,7 @@ def load_encoder(path: str) -> Encoder:
     try:
         model, found = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
         vocabulary = AutoTokenizer.from_pretrained(path).get_vocab()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"The model {path} cannot be loaded: {reason} Give --base_model the name of a model of the Hub (and be "

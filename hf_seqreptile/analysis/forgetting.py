@@ -27,7 +27,9 @@ CAPTION = (
     "one their mean.{unknown}"
 )
 OWN_HEAD = "the base model's own masked-language-model head"
-FITTED_HEAD = "a head that was fitted once on the frozen start encoder, since the base model has none"
+FITTED_HEAD = (
+    "a head that was fitted once on the frozen start encoder, since the base model has none for this vocabulary"
+)
 OTHER_START = "another start or vocabulary than {}, so the losses cannot be compared; analyse it by itself"
 NOT_SEEN = "none of the texts' languages ({}) is one of its tasks ({}); name --text_files as the tasks are named"
 PARTS = ("seen", "unseen")
@@ -120,8 +122,11 @@ def _headlines(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dic
         for label, of_label in runs.items():
             if found := [run[part] for run in of_label if part in run]:
                 of_part = headlines.setdefault(f"MLM loss, {part}", {})
-                of_part.setdefault("start encoder", found[0]["start"])
                 of_part[label] = fmean(run["loss"] for run in found)
+        # Settings that saw other languages are measured on others, so that no one number is the start's.
+        starts = {run[part]["start"] for of_label in runs.values() for run in of_label if part in run}
+        if len(starts) == 1:
+            headlines[f"MLM loss, {part}"]["start encoder"] = starts.pop()
     return headlines
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..plots import line_look
-from .alignment_log import mean_cosines, pair_cosines, why_no_cosines
+from .alignment_log import pair_cosines, why_no_cosines
 from .drawing import GREY, ROW_HEIGHT, label_axes, name_rows, new_figure
 from .groups import Group
 from .results import Result
+from .runs import SavedRun
 
 NAME = "gradient_cosines"
 TITLE = "Alignment of the tasks' gradients"
@@ -24,18 +25,27 @@ CAPTION = (
 
 def gradient_cosines(groups: Sequence[Group]) -> Result:
     """The distribution of the pairwise cosine similarities of each setting."""
-    missing = [why_no_cosines(run) for group in groups for run in group.runs if not mean_cosines(run)]
-    numbers = {group.label: _of_group(group) for group in groups if any(map(pair_cosines, group.runs))}
+    missing = [why_no_cosines(run) for group in groups for run in group.runs if not _values_of_pairs(run)]
+    numbers = {group.label: _of_group(group) for group in groups if any(map(_values_of_pairs, group.runs))}
     figure = _draw(numbers, [group.label for group in groups]) if numbers else None
     headlines = {"median cosine": {label: of_group["median"] for label, of_group in numbers.items()}}
     return Result(NAME, TITLE, CAPTION, numbers, missing, figure, headlines)
 
 
+def _values_of_pairs(run: SavedRun) -> dict[str, list[float]]:
+    """Of each pair that was measured after step 0."""
+    values = {
+        " – ".join(pair): [value for step, value in by_step.items() if step > 0]
+        for pair, by_step in pair_cosines(run).items()
+    }
+    return {pair: of_pair for pair, of_pair in values.items() if of_pair}
+
+
 def _of_group(group: Group) -> dict[str, Any]:
     pairs: dict[str, list[float]] = {}
     for run in group.runs:
-        for pair, by_step in pair_cosines(run).items():
-            pairs.setdefault(" – ".join(pair), []).extend(value for step, value in by_step.items() if step)
+        for pair, of_run in _values_of_pairs(run).items():
+            pairs.setdefault(pair, []).extend(of_run)
     values = [value for of_pair in pairs.values() for value in of_pair]
     return {
         "median": median(values),

@@ -13,7 +13,7 @@ SYMBOLS = {name: sign for name, (_, sign) in SETTING_WORDS.items() if sign} | {
     "tasks_per_step": "M",
     "task_sampling_exponent": "q",
 }
-NO_SETTINGS_OF_A_LABEL = {"problem", "tasks", "base_model"}
+NEVER_IN_A_LABEL = {"problem", "tasks", "base_model"}
 MOST_IN_A_LABEL = 2
 
 
@@ -65,7 +65,7 @@ def families(groups: Sequence[Group], argument: str) -> dict[str, list[Group]]:
 
 
 def _key(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True, default=str)
+    return json.dumps(settings, sort_keys=True)
 
 
 def _label(run: SavedRun, rivals: Sequence[SavedRun], without: str = "") -> str:
@@ -75,7 +75,7 @@ def _label(run: SavedRun, rivals: Sequence[SavedRun], without: str = "") -> str:
     differing = sorted(name for name in names if len({_key({name: s.get(name)}) for s in all_settings}) > 1)
     if not differing:
         return run.method
-    if len(differing) > MOST_IN_A_LABEL or NO_SETTINGS_OF_A_LABEL & set(differing):
+    if len(differing) > MOST_IN_A_LABEL or NEVER_IN_A_LABEL & set(differing):
         return f"{run.method} ({run.folder})"
     values = (run.settings.get(name) for name in differing)
     shown = ("default" if value is None else value for value in values)

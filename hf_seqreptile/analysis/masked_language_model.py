@@ -122,8 +122,9 @@ def set_encoder(model: PreTrainedModel, encoder: Encoder) -> None:
         left = model.base_model.load_state_dict(dict(encoder.weights), strict=False)
     except RuntimeError as error:
         raise InputError(f"{encoder.path} has weights of other shapes than the base model.") from error
-    if left.missing_keys and set(left.missing_keys) & {name for name, _ in model.base_model.named_parameters()}:
-        raise InputError(f"{encoder.path} lacks {left.missing_keys[0]}, which the base model has.")
+    lacking = [name for name, _ in model.base_model.named_parameters() if name in left.missing_keys]
+    if lacking:
+        raise InputError(f"{encoder.path} lacks {lacking[0]}, which the base model has.")
 
 
 def fit_head(model: PreTrainedModel, texts: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase) -> None:

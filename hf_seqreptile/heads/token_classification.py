@@ -18,14 +18,13 @@ from transformers import (
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
-from ..data.text import shown
 from ..errors import InputError
 from ..model_loading import ModelArguments
 from ..scores import Metric
 from .head import Head, Splits, Tasks, distinct
 from .labels import labels_by_task, predicted_labels, task_with_all_labels
+from .tag_features import IGNORED, encode_rows
 
-IGNORED = -100
 PREFIX_SPACE_MODELS = {"bloom", "gpt2", "roberta", "deberta"}
 """Models whose tokenizers take words one by one only if each begins with a space."""
 
@@ -115,7 +114,7 @@ class TokenClassification(Head):
             feature = dataset.features[tags]
             encoded[task] = self.map_rows(
                 dataset,
-                _encode_rows,
+                encode_rows,
                 desc=f"Tokenizing {task} ({split})",
                 fn_kwargs={
                     "tokenizer": tokenizer,
@@ -250,56 +249,3 @@ def _holds_strings(feature: Any) -> bool:
 
 def _holds_class_labels(feature: Any) -> bool:
     return isinstance(feature, List | LargeList) and isinstance(feature.feature, ClassLabel)
-
-
-def _encode_rows(
-    rows: dict[str, list],
-    indices: list[int],
-    tokenizer: PreTrainedTokenizerBase,
-    columns: tuple[str, str],
-    names: list[str] | None,
-    label2id: dict[str, int],
-    where: str,
-    max_length: int,
-    padding: str | bool,
-    all_subwords: bool,
-    drop_empty: bool,
-) -> dict[str, list]:
-    text, tags = rows[columns[0]], rows[columns[1]]
-    for i, cells in enumerate(zip(text, tags, strict=True)):
-        if any(cell is None or None in cell for cell in cells):
-            raise InputError(f"{where}, row {indices[i] + 1}: an empty value (null); fill it in or delete the row.")
-    features = tokenizer(text, truncation=True, max_length=max_length, padding=padding, is_split_into_words=True)
-    labels = []
-    for i, (words, row_tags) in enumerate(zip(text, tags, strict=True)):
-        row = f"{where}, row {indices[i] + 1}"
-        if len(words) != len(row_tags):
-            raise InputError(
-                f"{row} ({shown(' '.join(words))}): {len(words)} words but {len(row_tags)} tags; give each word "
-                f"one tag."
-            )
-        # A ClassLabel's -1 means that the tag was left out.
-        spelled = [names[tag] if tag >= 0 else "-1" for tag in row_tags] if names else row_tags
-        if unknown := [tag for tag in spelled if tag not in label2id]:
-            raise InputError(
-                f"{row} ({shown(' '.join(words))}): unknown label {unknown[0]!r}; the model knows "
-                f"{', '.join(label2id)}. Mend the row, or train on examples with that label."
-            )
-        first = [label2id[tag] for tag in spelled]
-        further = [label2id[f"I{tag[1:]}" if tag.startswith("B-") else tag] for tag in spelled]
-        before: int | None = None
-        row_labels = []
-        for word in features.word_ids(i):
-            if word is None:
-                row_labels.append(IGNORED)
-            elif word != before:
-                row_labels.append(first[word])
-            else:
-                row_labels.append(further[word] if all_subwords else IGNORED)
-            before = word
-        labels.append(row_labels)
-    features = {name: list(values) for name, values in features.items()} | {"labels": labels}
-    if not drop_empty:
-        return features
-    kept = [i for i, row in enumerate(labels) if any(label != IGNORED for label in row)]
-    return {name: [values[i] for i in kept] for name, values in features.items()}

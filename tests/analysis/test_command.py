@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib import image
 
@@ -18,7 +19,7 @@ from hf_seqreptile.analysis.gradient_cosines import gradient_cosines
 from hf_seqreptile.analysis.groups import Group, families, group_by_setting
 from hf_seqreptile.analysis.inner_steps import inner_steps
 from hf_seqreptile.analysis.learning_rate import learning_rate
-from hf_seqreptile.analysis.runs import SavedRun, read_runs
+from hf_seqreptile.analysis.runs import SavedRun, read_run
 from hf_seqreptile.analysis.wall_clock import wall_clock
 from hf_seqreptile.errors import InputError
 from tests.scripts import SEQ_REPTILE, Place, sentences, write, write_data, write_model
@@ -79,7 +80,7 @@ def report(place: Place, printed: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def runs(place: Place) -> dict[str, SavedRun]:
-    return dict(zip(COMMANDS, read_runs([place.path(folder) for folder in COMMANDS]), strict=True))
+    return {folder: read_run(place.path(folder)) for folder in COMMANDS}
 
 
 def test_a_run_is_read_as_the_script_left_it(place: Place, runs: dict[str, SavedRun]) -> None:
@@ -94,6 +95,9 @@ def test_a_run_is_read_as_the_script_left_it(place: Place, runs: dict[str, Saved
     stl = runs["stl"]
     assert stl.is_gathered and stl.log == [] and stl.tasks == ["de", "sw"]
     assert set(stl.scores["validation"]["stl"]) == {"de", "sw", "avg"}
+    assert stl.train_samples == sum(
+        place.json("stl", task, "all_results.json")["train_samples"] for task in ("de", "sw")
+    )
 
 
 def test_seeds_make_one_setting_and_labels_say_what_differs(runs: dict[str, SavedRun]) -> None:
@@ -148,6 +152,15 @@ def test_cosines_are_those_of_the_log(runs: dict[str, SavedRun], report: dict[st
     ]
     assert len(logged) == 2 * 4 * 3
     assert sorted(found["mtl"]["values"]) == sorted(logged)
+    assert found["mtl"]["median"] == pytest.approx(np.median(logged))
+    assert found["mtl"]["mean"] == pytest.approx(np.mean(logged))
+    assert found["mtl"]["share_below_zero"] == pytest.approx(np.mean(np.array(logged) < 0))
+
+
+def test_a_cosine_before_training_alone_is_not_drawn(runs: dict[str, SavedRun]) -> None:
+    log = [{"step": 0, "cosine/de/sw": 0.5, "cosine/avg": 0.5}, {"step": 5, "loss": 1.0}]
+    result = gradient_cosines([Group("mtl", [replace(runs["mtl"], log=log)])])
+    assert result.figure is None and "--log_gradient_alignment 100" in result.missing[0]
 
 
 def test_the_distance_is_the_one_that_training_logged_but_for_the_head(
@@ -268,16 +281,16 @@ def test_what_is_no_run_of_the_scripts_is_named(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(InputError, match="its model is BertForMaskedLM"):
-        read_runs([tmp_path])
+        read_run(tmp_path)
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"config\.json cannot be read"):
-        read_runs([tmp_path])
+        read_run(tmp_path)
 
 
 def test_adapters_are_read_but_have_no_encoder_to_compare(place: Place, tmp_path: Path) -> None:
     shutil.copytree(place.path("seq"), tmp_path / "lora", ignore=shutil.ignore_patterns("checkpoint-*", "config.json"))
     write(tmp_path / "lora/adapter_config.json", json.dumps({"task_type": "TOKEN_CLS", "peft_type": "LORA"}))
-    (run,) = read_runs([tmp_path / "lora"])
+    run = read_run(tmp_path / "lora")
     assert run.is_adapter and run.problem == "token-classification"
     printed = analyse(place, str(tmp_path / "lora"), report="lora-report")
     assert printed.count("PEFT's adapters, which leave the encoder as it was") == 2

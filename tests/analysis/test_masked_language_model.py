@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -225,6 +226,11 @@ def test_another_architecture_is_no_start(tmp_path: Path, start: str, run: str) 
         set_encoder(model_with_head(other)[0], load_encoder(run))
 
 
-def test_a_model_that_is_not_there_is_named() -> None:
+def test_a_model_that_cannot_be_read_is_named(tmp_path: Path, run: str) -> None:
+    shutil.copytree(run, tmp_path / "cut")
+    weights = tmp_path / "cut/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"cut cannot be loaded"):
+        load_encoder(str(tmp_path / "cut"))
     with pytest.raises(InputError, match=r"/no/such/folder cannot be loaded.*--base_model"):
         load_encoder("/no/such/folder")

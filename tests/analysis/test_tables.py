@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_seqreptile.analysis.runs import read_run
 from hf_seqreptile.analysis.table_formats import csv_text, escape_latex, latex, markdown, plain_text
 from hf_seqreptile.analysis.table_rows import Cell, Row
 from hf_seqreptile.analysis.tables import Table, make_tables
@@ -103,13 +104,28 @@ def test_rows_are_methods_in_the_papers_order_with_stl_first(tmp_path: Path) -> 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_row_and_others_say_what_differs(tmp_path: Path) -> None:
     scores = {"de": 0.5, "sw": 0.6}
-    # How often is logged changes no result, and writing a default out neither.
-    write = [(1, {}), (2, {"logging_steps": 7}), (3, {"tasks_per_step": 8}), (1, {"tasks_per_step": 1})]
+    # How often is logged changes no result, nor where gradients wait, nor writing a default out.
+    write = [
+        (1, {}), (2, {"logging_steps": 7, "task_gradients_device": "cpu"}), (3, {"tasks_per_step": 8}),
+        (1, {"tasks_per_step": 1}),
+    ]  # fmt: skip
     runs = [write_run(tmp_path / str(i), "mtl", scores, seed=seed, **given) for i, (seed, given) in enumerate(write)]
     (made,) = make_tables(runs)
     assert [row.seeds for row in made.rows] == [3, 1]
     one, other = labels(made)
     assert one.startswith("mtl") and other.startswith("mtl") and one != other and "M" in other and "1" in other
+
+
+def test_seeds_of_fewer_examples_are_a_row_of_their_own(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / str(seed), "mtl", {"de": 0.5}, seed=seed, results={"train_samples": samples})
+        for seed, samples in ((1, 900), (2, 900), (3, 90))
+    ]
+    (made,) = make_tables(runs)
+    assert [(row.label, row.seeds) for row in made.rows] == [
+        ("mtl, train_samples=900", 2),
+        ("mtl, train_samples=90", 1),
+    ]
 
 
 def test_runs_of_one_setting_and_seed_are_rows_that_their_folders_tell_apart(tmp_path: Path) -> None:
@@ -136,11 +152,12 @@ def test_a_table_for_each_problem_split_and_score(tmp_path: Path) -> None:
     assert made["question-answering-test-exact_match"].title == "Question answering, test: exact match (%)"
 
 
-def test_broken_results_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "5", '{"predict_de_f1": "high"}'])
+def test_broken_results_are_named(tmp_path: Path, text: str) -> None:
     run = write_run(tmp_path / "qa", "mtl", {"de": 0.5}, problem="question-answering")
-    (run.folder / "all_results.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"all_results\.json is not valid JSON"):
-        make_tables([run])
+    (run.folder / "all_results.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"all_results\.json"):
+        read_run(run.folder)
 
 
 def test_runs_on_other_tasks_have_a_table_of_their_own(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_seqreptile.analysis.runs import SavedRun, read_runs
+from hf_seqreptile.analysis.runs import SavedRun, read_run
 from hf_seqreptile.scores import AVERAGE, Scores, write_scores
 
 CLASSES = {
@@ -54,7 +54,7 @@ def write_run(
         "all_results.json": dict(results or {}),
     }.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
-    return read_runs([folder])[0]
+    return read_run(folder)
 
 
 def write_stl(folder: Path, scores: Scores, seed: int = 1) -> SavedRun:
@@ -62,7 +62,7 @@ def write_stl(folder: Path, scores: Scores, seed: int = 1) -> SavedRun:
     for task, score in scores.items():
         write_run(folder / task, "stl", {task: score}, seed=seed)
     write_scores(folder, {"test": {"stl": _averaged(scores)}}, [])
-    return read_runs([folder])[0]
+    return read_run(folder)
 
 
 def _averaged(scores: Scores) -> dict[str, float]:

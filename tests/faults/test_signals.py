@@ -3,7 +3,7 @@
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from transformers import TrainerCallback
@@ -113,6 +113,17 @@ def test_a_handler_of_the_program_is_left_alone(tmp_path):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert received == [1] and trainer.state.global_step == 18
+
+
+def test_sigterm_is_left_alone_where_no_checkpoint_can_be_continued(tmp_path):
+    class Handlers(TrainerCallback):
+        seen: ClassVar[list[Any]] = []
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.seen.append(signal.getsignal(signal.SIGTERM))
+
+    tiny.train(trainer_of(tmp_path, {"save_only_model": True, "max_steps": 4}, Handlers()))
+    assert Handlers.seen == [signal.SIG_DFL] * 4
 
 
 def test_the_stock_way_of_saving_on_sigterm_is_refused(tmp_path):

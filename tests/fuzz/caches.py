@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hf_seqreptile import embeddings_file
 from hf_seqreptile.clustering import DATA, EXAMPLES, FIGURE, REPORT, _read_tasks
-from hf_seqreptile.sentence_embeddings import ARRAY, PROGRESS, _read_progress
+from hf_seqreptile.embeddings_file import ARRAY, PROGRESS
 from tests.fuzz.reader import Reader
 
 SHAPE = (3, 2)
@@ -50,7 +51,7 @@ def read_progress(data: bytes, folder: Path) -> None:
     is_progress = not data or data[0] == 0
     (folder / PROGRESS).write_bytes(data[1:] if is_progress else PROGRESS_TEXT)
     (folder / ARRAY).write_bytes(VECTORS if is_progress else data[1:])
-    finished = _read_progress(folder, "k", SHAPE)
+    finished = embeddings_file.read_progress(folder, "k", SHAPE)
     assert 0 <= finished <= SHAPE[0]
     assert not finished or np.load(folder / ARRAY, mmap_mode="c").shape == SHAPE
 
