@@ -122,7 +122,7 @@ def make_tables(runs: Sequence[SavedRun]) -> list[Table]:
     languages, stands in each of them that has all its own.
 
     Args:
-        runs: as [`read_runs`] gives them; those without scores are in no table.
+        runs: each as [`read_run`] gives it; those without scores are in no table.
     """
     tables: list[Table] = []
     for problem in dict.fromkeys(run.problem for run in runs):
