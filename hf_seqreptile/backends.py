@@ -13,7 +13,7 @@ from transformers.utils.generic import strtobool
 
 from .errors import InputError
 
-SHARDED_METHODS = ("seq_reptile", "mtl", "stl")
+SHARDED_METHODS = ("seq_reptile", "reptile", "mtl", "stl", "recadam")
 """The methods that train a model whose parameters are sharded over the processes (FSDP2)."""
 
 
@@ -44,6 +44,11 @@ def _is_launched_with(args: TrainingArguments, backend: str) -> bool:
     launched = strtobool(os.environ.get(f"ACCELERATE_USE_{backend}", "false"))
     state = args.distributed_state
     return bool(launched) or (state is not None and state.distributed_type == backend)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether parameters are sharded over the processes (FSDP2)."""
+    return any(isinstance(p, DTensor) for p in model.parameters())
 
 
 def check_sharding(model: nn.Module, method: str, args: TrainingArguments, processes_share_draws: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 ROWS_AT_ONCE = 1000
@@ -47,9 +48,13 @@ def model_digest(model: PreTrainedModel) -> str:
 
 
 def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
-    """16 hexadecimal digits that change with any name, type or bit of `tensors`; some 0.3 s for 100M numbers."""
+    """16 hexadecimal digits that change with any name, type or bit of `tensors`; some 0.3 s for 100M numbers.
+
+    Sharded tensors are gathered one after another, so all processes must call this together.
+    """
     blake = hashlib.blake2b(digest_size=8)
     for name, tensor in tensors.items():
+        tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         blake.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         blake.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return blake.hexdigest()

@@ -78,7 +78,7 @@ class OuterLoopMixin(MultiTaskMixin):
     def outer_update(self) -> None:
         """φ ← φ − η(φ − θ), θ the mean over the trajectories since the last one."""
         assert self.slow_weights is not None
-        self.slow_weights.outer_update(self.outer_learning_rate, over_processes=self.trajectories_are_separate)
+        self.slow_weights.outer_update(self.outer_learning_rate, over_processes=not self.processes_share_draws)
         self.outer_updates += 1
         self._inner_step = 0
 

@@ -155,6 +155,8 @@ def evaluated(method: str, folder: Path, processes: int, changes: dict[str, Any]
         pytest.param("seq_reptile", {"slow_weights_device": "cpu", "optim": "sgd"}, marks=pytest.mark.slow),
         ("mtl", {"tasks_per_step": 2}),
         pytest.param("stl", {}, marks=pytest.mark.slow),
+        pytest.param("reptile", {"inner_steps": 2, "max_steps": 14}, marks=pytest.mark.slow),
+        pytest.param("recadam", {"recadam_t0": 5, "recadam_gamma": 100}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -169,7 +171,7 @@ def test_a_sharded_model_ends_where_a_whole_one_ends(tmp_path, method, changes):
         assert result["scores"] == pytest.approx(alone["scores"], abs=1e-5)
         assert tiny.largest_difference(result["weights"], alone["weights"]) < 1e-5
         tiny.assert_equal(result["weights"], saved)
-    assert len(alone["scores"]) == 4 and not alone["sharded"] and alone["resumable"]
+    assert len(alone["scores"]) > 2 and not alone["sharded"] and alone["resumable"]
 
 
 def refusals(folder: Path) -> dict[str, str]:

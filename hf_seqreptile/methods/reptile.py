@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
+from ..backends import is_sharded
 from ..errors import InputError
 from ..outer_loop import OuterLoopMixin
 from ..plan import TrainingPlan, reptile_notes
@@ -50,8 +51,18 @@ class ReptileMixin(OuterLoopMixin):
 
     @property
     def processes_share_draws(self) -> bool:
-        """As in the parent: each process follows its own task's trajectory."""
-        return False
+        """As in the parent: each process follows its own task's trajectory, unless it has but a shard of θ."""
+        assert self.model is not None
+        return is_sharded(self.model)
+
+    @property
+    def trajectories_are_separate(self) -> bool:
+        """As in the parent: θ differs between tasks in any case."""
+        return True
+
+    @property
+    def _tasks_at_a_time(self) -> int:
+        return 1 if self.processes_share_draws else self.args.world_size
 
     @property
     def draws_tasks(self) -> bool:
@@ -60,8 +71,8 @@ class ReptileMixin(OuterLoopMixin):
 
     @property
     def steps_per_outer_update(self) -> int:
-        """As in the parent: ⌈T/W⌉ rounds of K steps on W processes."""
-        return -(-len(self._training_tasks.sizes) // self.args.world_size) * self.inner_steps
+        """As in the parent: ⌈T/W⌉ rounds of K steps on W processes, T with a sharded model."""
+        return -(-len(self._training_tasks.sizes) // self._tasks_at_a_time) * self.inner_steps
 
     @property
     def trajectories_at_a_time(self) -> float:
@@ -79,7 +90,7 @@ class ReptileMixin(OuterLoopMixin):
         step = self.state.global_step
         if self._inner_step:
             working = self._trajectories.working_processes(step - 1)
-            self.slow_weights.end_trajectory(counts=self.args.process_index < working)
+            self.slow_weights.end_trajectory(counts=self.processes_share_draws or self.args.process_index < working)
             self.optimizer.state.clear()
             self._inner_step = 0
         if step % self.steps_per_outer_update == 0 or is_last:
@@ -90,7 +101,7 @@ class ReptileMixin(OuterLoopMixin):
         plan = super().plan(optimizer_steps)
         tasks = len(self._training_tasks.sizes)
         plan.notes[:0] = reptile_notes(
-            optimizer_steps, self.inner_steps, self.outer_learning_rate, tasks, self.args.world_size
+            optimizer_steps, self.inner_steps, self.outer_learning_rate, tasks, self._tasks_at_a_time
         )
         return plan
 
