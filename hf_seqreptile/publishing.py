@@ -281,4 +281,6 @@ def _settings_table(trainer: MultiTaskMixin) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,.10g}" if isinstance(value, (int, float)) else str(getattr(value, "value", value))

@@ -60,6 +60,7 @@ def measure(folder: Path, changes: dict[str, Any]) -> list[dict[str, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize(
     "changes",
     [
