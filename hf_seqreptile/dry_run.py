@@ -7,7 +7,6 @@ from transformers import SchedulerType
 
 from .data.arguments import DataArguments
 from .data.load import check_data_arguments
-from .method_settings import METHOD_SETTINGS
 from .methods.reptile import ReptileMixin
 from .model_loading import ModelArguments, check_model_arguments
 from .outer_loop import OuterLoopMixin, refuse_too_few_steps
@@ -95,7 +94,7 @@ def _training(
         ("a step", drawn),
         ("a batch", f"B = {_batch_size(method, args)} examples of one task"),
         ("α", f"{args.learning_rate:g}, {schedule} schedule"),
-        ("settings", ", ".join(f"{name} {value}" for name, value in _settings(method, args).items()) or "none"),
+        ("settings", ", ".join(f"{name} {value}" for name, value in method.settings(args).items()) or "none"),
     ]
     each = " for each task's model" if args.method == "stl" else ""
     if args.max_steps > 0:
@@ -128,14 +127,6 @@ def _batch_size(method: type[MultiTaskMixin], args: MultiTaskTrainingArguments) 
     has_own_draws = issubclass(method, ReptileMixin) or args.parallel_trajectories
     shared_by = 1 if has_own_draws else args.world_size
     return args.per_device_train_batch_size * args.gradient_accumulation_steps * shared_by
-
-
-def _settings(method: type[MultiTaskMixin], args: MultiTaskTrainingArguments) -> dict[str, object]:
-    """The method's own settings, with its defaults where none are given."""
-    settings = {name: getattr(args, name) for name in METHOD_SETTINGS if method.has_setting(name)}
-    if issubclass(method, OuterLoopMixin):
-        settings["inner_steps"], settings["outer_learning_rate"] = method.trajectory_settings(args)
-    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _outer_updates(

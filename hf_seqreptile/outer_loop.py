@@ -105,12 +105,11 @@ class OuterLoopMixin(MultiTaskMixin):
         """How many trajectories of their own the processes follow in the mean; 1 where they share one."""
         return self.args.world_size if self.trajectories_are_separate else 1
 
-    def settings(self) -> dict[str, Any]:
+    @classmethod
+    def settings(cls, args: MultiTaskTrainingArguments) -> dict[str, Any]:
         """As in the parent, with the K and η that are in use."""
-        return super().settings() | {
-            "inner_steps": self.inner_steps,
-            "outer_learning_rate": self.outer_learning_rate,
-        }
+        inner_steps, outer_learning_rate = cls.trajectory_settings(args)
+        return super().settings(args) | {"inner_steps": inner_steps, "outer_learning_rate": outer_learning_rate}
 
     def plan(self, optimizer_steps: int) -> TrainingPlan:
         """As in the parent, with the memory of φ; refuses a run that is too short for an outer update."""

@@ -263,7 +263,7 @@ def _settings_table(trainer: MultiTaskMixin) -> str:
     inner = "inner " if isinstance(trainer, OuterLoopMixin) else ""
     rows: list[tuple[str, str, Any]] = [
         ("method", "", args.method),
-        *((*SETTING_WORDS[name], value) for name, value in trainer.settings().items()),
+        *((*SETTING_WORDS[name], value) for name, value in trainer.settings(args).items()),
         (f"{inner}learning rate", "α", args.learning_rate),
         ("learning rate schedule", "", args.lr_scheduler_type),
         ("optimizer", "", args.optim),

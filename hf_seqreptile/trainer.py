@@ -324,10 +324,11 @@ class MultiTaskMixin(GradientAlignmentMixin, PushMixin):
         losses = {f"loss/{t}": total / n for t, (total, n) in zip(draws, sums, strict=True) if n}
         return losses | {f"draws/{t}": float(n) for t, n in draws.items()}
 
-    def settings(self) -> dict[str, Any]:
-        """The method's own settings that its results depend on, as they are in use."""
-        names = (name for name in METHOD_SETTINGS if self.has_setting(name) and name not in WHERE_SETTINGS)
-        return {name: getattr(self.args, name) for name in names}
+    @classmethod
+    def settings(cls, args: MultiTaskTrainingArguments) -> dict[str, Any]:
+        """The method's own settings that its results depend on, as `args` or the method's defaults give them."""
+        names = (name for name in METHOD_SETTINGS if cls.has_setting(name) and name not in WHERE_SETTINGS)
+        return {name: getattr(args, name) for name in names}
 
     # What a checkpoint must agree in with the run that continues it.
 
@@ -345,7 +346,7 @@ class MultiTaskMixin(GradientAlignmentMixin, PushMixin):
             "examples_per_draw": self.examples_per_draw,
             "task_sampling_exponent": args.task_sampling_exponent,
             "seed": self._draw_seed,
-            **self.settings(),
+            **self.settings(args),
         }
 
     @property

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_seqreptile.data import DataArguments, load_tasks
+from hf_seqreptile.data import load_tasks
 from hf_seqreptile.data.conll import read_conll
 from hf_seqreptile.data.csv_file import read_csv
 from hf_seqreptile.data.json_file import read_json, read_json_lines
 from hf_seqreptile.errors import InputError
+from tests.data.conftest import Words
 
 READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
     ".conll": read_conll,
@@ -34,19 +34,6 @@ SOUND = {
 """A sentence in each format, its first word left out."""
 ESCAPE, OVERRIDE = "\x1b[31m", "\u202e"
 """What colours a terminal, and what turns the direction of writing."""
-
-
-class Words(DataArguments):
-    """As NER has them."""
-
-    list_columns = ("tokens", "ner_tags")
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
 
 
 @pytest.fixture

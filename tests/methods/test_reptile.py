@@ -124,7 +124,7 @@ def test_a_single_inner_step_of_gradient_descent_is_mtl_with_all_tasks_each_step
 
 def test_the_defaults_are_ours(tmp_path):
     trainer = tiny.trainer(tmp_path, method="reptile", inner_steps=None, outer_learning_rate=None)
-    assert trainer.settings() == {"inner_steps": 20, "outer_learning_rate": 1.0}
+    assert trainer.settings(trainer.args) == {"inner_steps": 20, "outer_learning_rate": 1.0}
 
 
 class LearningRates(TrainerCallback):
