@@ -10,7 +10,7 @@ from .heads.head import Head
 from .model_loading import ModelArguments
 from .plots import plot_training
 from .publishing import TRAINING_PLOT, write_model_card
-from .scores import SCORES_FILE, Metric, average_over_tasks, scores_by_task, write_scores
+from .scores import SCORES_FILE, START, Metric, average_over_tasks, scores_by_task, write_scores
 from .script import Run
 from .trainer import MultiTaskMixin
 from .training_args import MultiTaskTrainingArguments
@@ -99,7 +99,7 @@ def score_tables(finished: Sequence[FinishedRun], metric: Metric) -> dict[str, d
     for split, prefix in (("validation", "eval"), ("test", "predict")):
         tasks = list(dict.fromkeys(task for one in finished for task in one.run.tasks.get(split, ())))
         # Without training, step 0 is all there is.
-        rows = {"before training": start, args.method: metrics} if args.do_train else {"model": metrics}
+        rows = {START: start, args.method: metrics} if args.do_train else {"model": metrics}
         scored = {name: scores_by_task(values, prefix, tasks, metric) for name, values in rows.items()}
         if any(scored.values()):
             tables[split] = {name: scores for name, scores in scored.items() if scores}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 AVERAGE = "avg"
+START = "before training"
+"""The row of the scores at step 0."""
 SCORES_FILE = "scores.md"
 MISSING = "–"
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")

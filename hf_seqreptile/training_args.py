@@ -102,7 +102,7 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
         if self.deepspeed:
             # Without the package, transformers would fail over its absence.
             raise InputError("DeepSpeed is not supported: use DistributedDataParallel (torchrun, accelerate launch).")
-        given = {f.name for f in fields(self) if f.init and getattr(self, f.name) != _default(f)}
+        given = {f.name for f in fields(self) if f.init and not _is_default(getattr(self, f.name), f)}
         TrainingArguments.__post_init__(self)
         # Pinned memory serves copies to an accelerator; without one, torch warns at every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
@@ -134,5 +134,11 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
         (folder / TRAINING_ARGUMENTS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def _default(argument: Field) -> Any:
-    return argument.default if argument.default_factory is MISSING else argument.default_factory()
+def _is_default(value: Any, argument: Field) -> bool:
+    default = argument.default if argument.default_factory is MISSING else argument.default_factory()
+    return value == default or (_says_nothing(value) and _says_nothing(default))
+
+
+def _says_nothing(value: Any) -> bool:
+    # A command line without the argument gives None or False where some of transformers' defaults are "" and "no".
+    return value is None or value is False or value in ("", "no")

@@ -51,6 +51,12 @@ def parsed(*argv: str) -> dict[str, Any]:
     return {name: value for group in groups for name, value in vars(group).items() if not name.startswith("_")}
 
 
+def test_what_was_not_given_is_not_said_to_be() -> None:
+    """In training_args.json, which a published model has: the method, and what the command line names."""
+    args = parse_arguments(CLASSES, ["--output_dir", "out", "--seed", "0", "--eval_strategy", "steps"])[-1]
+    assert args.changed_arguments() == {"method": "seq_reptile", "seed": 0, "eval_strategy": "steps"}
+
+
 @pytest.mark.parametrize(
     ("problem", "defaults"),
     [

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from ..scores import AVERAGE, Scores
+from ..scores import AVERAGE, START, Scores
 from .groups import group_by_setting
 from .runs import SavedRun
 
-START = "before training"
 STL = "stl"
 PAPERS_ORDER = (STL, "mtl", "recadam", "gradnorm", "pcgrad", "gradvac", "torchjd", "swep", "reptile", "seq_reptile")
 """TorchJD's rules stand beside those that work on gradients as they do."""

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..scores import AVERAGE, MISSING, Metric, Scores, scores_by_task
+from ..scores import AVERAGE, MISSING, START, Metric, Scores, scores_by_task
 from .runs import SavedRun
-from .table_rows import START, Row, ScoredRun, method_rows, start_row
+from .table_rows import Row, ScoredRun, method_rows, start_row
 
 EXACT_MATCH = Metric("exact_match", perfect=100)
 """Question answering's second score, which scores.json leaves out."""
