@@ -151,11 +151,6 @@ class ResumableMixin(DamageExplainedMixin):
         super().__init__(*args, **kwargs)
         self._signal = TerminationSignal()
         self._seen_step = self._saved_step = -1
-        if self.args.enable_jit_checkpoint:
-            raise InputError(
-                "--enable_jit_checkpoint is not supported: it saves in the middle of a step, from where no run can be "
-                "continued exactly. Remove it: SIGTERM saves a checkpoint without it."
-            )
 
     def run_identity(self) -> dict[str, Any]:
         """What a checkpoint and the run that continues it must agree in, as JSON. Trainers extend it."""

@@ -99,6 +99,11 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             )
         if self.all_tasks_each_step and self.tasks_per_step is not None:
             raise InputError("--all_tasks_each_step makes M the number of tasks; remove --tasks_per_step.")
+        if self.enable_jit_checkpoint:
+            raise InputError(
+                "--enable_jit_checkpoint is not supported: it saves in the middle of a step, from where no run can be "
+                "continued exactly. Remove it: SIGTERM saves a checkpoint without it."
+            )
         if self.deepspeed:
             # Without the package, transformers would fail over its absence.
             raise InputError("DeepSpeed is not supported: use DistributedDataParallel (torchrun, accelerate launch).")

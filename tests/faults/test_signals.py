@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,16 @@ from tests.processes import together
 
 SAVING = {"save_strategy": "steps", "save_steps": 100, "max_steps": 18, "per_device_train_batch_size": 8}
 """Of an own accord it saves at the end alone; an epoch has 14 steps of one draw."""
+
+
+@pytest.fixture(autouse=True)
+def default_handlers() -> Iterator[None]:
+    """What starts the tests may ignore them, as a shell does with SIGINT for what runs in its background."""
+    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, default) for number, default in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Sends(TrainerCallback):
@@ -107,11 +118,8 @@ def test_two_processes_stop_at_the_same_step_though_one_is_told(tmp_path, change
 
 def test_a_handler_of_the_program_is_left_alone(tmp_path):
     received = []
-    before = signal.signal(signal.SIGTERM, lambda *_: received.append(1))
-    try:
-        trainer = tiny.train(trainer_of(tmp_path, {"save_strategy": "no"}, Sends(signal.SIGTERM, 3)))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, lambda *_: received.append(1))
+    trainer = tiny.train(trainer_of(tmp_path, {"save_strategy": "no"}, Sends(signal.SIGTERM, 3)))
     assert received == [1] and trainer.state.global_step == 18
 
 
@@ -128,12 +136,9 @@ def test_sigterm_is_left_alone_where_no_checkpoint_can_be_continued(tmp_path):
 
 def test_the_stock_way_of_saving_on_sigterm_is_refused(tmp_path):
     """It saves before the optimizer's step, with the random states of after the forward pass."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(InputError, match="SIGTERM saves a checkpoint without it"):
-            trainer_of(tmp_path, {"enable_jit_checkpoint": True})
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(InputError, match="SIGTERM saves a checkpoint without it"):
+        trainer_of(tmp_path, {"enable_jit_checkpoint": True})
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(
@@ -144,8 +149,6 @@ def test_the_stock_way_of_saving_on_sigterm_is_refused(tmp_path):
     ],
 )
 def test_ctrl_c_says_where_the_same_command_continues(tmp_path, capsys, changes, told):
-    # A shell starts what runs in its background with SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     whole = tiny.train(trainer_of(tmp_path / "whole", changes))
     trainer = trainer_of(tmp_path / "stopped", changes, Sends(signal.SIGINT, 6))
     with pytest.raises(SystemExit) as exit_, bad_input_exits():
