@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
+from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy, TrainOutput
 
 from .checkpoint_damage import DamageExplainedMixin, damage_explained
 from .errors import InputError
-from .interruption import EXIT_CODE, TerminationSignal
+from .interruption import EXIT_CODE, TerminationSignal, outlive_sigterm
 from .json_text import parse_json
 from .training_args import CHANGEABLE, MultiTaskTrainingArguments
 
@@ -191,6 +192,10 @@ class ResumableMixin(DamageExplainedMixin):
         self._signal = TerminationSignal()
         with self._signal if self.is_resumable else nullcontext():
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """As in the stock trainer; every evaluation takes its batches from here."""
+        return outlive_sigterm(super().get_test_dataloader(test_dataset))
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:

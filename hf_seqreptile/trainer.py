@@ -16,6 +16,7 @@ from .backends import check_sharding, refuse_unsupported_backends
 from .errors import InputError
 from .gradient_alignment import GradientAlignmentMixin
 from .hub_repository import check_push
+from .interruption import outlive_sigterm
 from .method_settings import METHOD_SETTINGS, WHERE_SETTINGS
 from .plan import TrainingPlan
 from .progress import TaskProgressCallback
@@ -212,7 +213,7 @@ class MultiTaskMixin(GradientAlignmentMixin, PushMixin):
             in_order=args.dataloader_in_order,
             worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
         )
-        return self.accelerator.prepare(loader)
+        return outlive_sigterm(self.accelerator.prepare(loader))
 
     def _make_sampler(self, sampler_class: Callable[..., TaskBatchSampler], **settings: Any) -> TaskBatchSampler:
         args, tasks = self.args, self._training_tasks

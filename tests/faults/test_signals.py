@@ -1,7 +1,9 @@
 """SIGTERM saves and ends a run; Ctrl-C ends it and says where it continues."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,7 +33,7 @@ def default_handlers() -> Iterator[None]:
 
 
 class Sends(TrainerCallback):
-    """Sends this process a signal within an optimizer step."""
+    """Sends this process and its workers a signal within an optimizer step, as a scheduler does."""
 
     def __init__(self, number: int, step: int) -> None:
         self.number = number
@@ -39,11 +41,16 @@ class Sends(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         if state.global_step == self.step - 1:
-            os.kill(os.getpid(), self.number)
+            kill_all(self.number)
+
+
+def kill_all(number: int) -> None:
+    processes = [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]
+    subprocess.run(["kill", f"-{number}", *map(str, processes)], check=True)
 
 
 def trainer_of(folder: Path, changes: dict[str, Any], *callbacks: TrainerCallback) -> Any:
-    init = {"eval_dataset": {"de": tiny.task(4, 5)}, "callbacks": list(callbacks)}
+    init = {"eval_dataset": {"de": tiny.task(8, 5)}, "callbacks": list(callbacks)}
     return tiny.trainer(folder, init=init, **SAVING | changes)
 
 
@@ -78,6 +85,22 @@ def test_sigterm_saves_and_the_run_ends_where_it_would_have_ended(tmp_path, caps
     tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
     evaluations = [[e["step"] for e in t.state.log_history if "eval_loss" in e] for t in (whole, resumed)]
     assert evaluations[0] == evaluations[1]
+
+
+@pytest.mark.parametrize(("event", "saved"), [("on_substep_end", 1), ("on_prediction_step", 4)])
+def test_workers_that_receive_sigterm_too_serve_the_step_to_its_end(tmp_path, event, saved):
+    sends = TrainerCallback()
+    setattr(sends, event, lambda *_, **__: kill_all(signal.SIGTERM))
+    # A step, and an evaluation, takes more batches than the workers have prepared.
+    changes = {"method": "mtl", "dataloader_num_workers": 1, "eval_strategy": "steps", "eval_steps": 4,
+               "per_device_eval_batch_size": 1}  # fmt: skip
+    whole = tiny.train(trainer_of(tmp_path / "whole", changes))
+    with pytest.raises(SystemExit) as exit_:
+        tiny.train(trainer_of(tmp_path / "stopped", changes, sends))
+    assert exit_.value.code == 143
+    assert last_complete_checkpoint(tmp_path / "stopped") == tmp_path / "stopped" / f"checkpoint-{saved}"
+    resumed = tiny.train(trainer_of(tmp_path / "stopped", changes), resume_from_checkpoint=True)
+    tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
 
 
 def stopped_together(folder: Path, changes: dict[str, Any]) -> int:
