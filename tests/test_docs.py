@@ -19,6 +19,8 @@ from transformers import HfArgumentParser
 
 import hf_seqreptile
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
+from hf_seqreptile.analysis.__main__ import analyse
+from hf_seqreptile.analysis.texts import Texts
 from hf_seqreptile.clustering import ClusteringArguments
 from hf_seqreptile.dry_run import DryRunArguments
 from hf_seqreptile.heads.question_answering import QuestionAnswering
@@ -195,6 +197,14 @@ def test_arguments_exist(page: Path) -> None:
     known |= {argument.name for group in other_groups for argument in fields(group)}
     named = set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text(encoding="utf-8")))
     assert named <= known
+
+
+def test_every_figure_has_a_page() -> None:
+    """Named as its file, which its heading names, and in the overview's table."""
+    overview = (ROOT / "docs/analysis/after_training.md").read_text(encoding="utf-8")
+    for result in analyse([], Texts({}, {}, "")):
+        page = (ROOT / f"docs/analysis/{result.name}.md").read_text(encoding="utf-8")
+        assert f"`{result.name}`" in page.splitlines()[0] and f"| [{result.name}]({result.name}.md) |" in overview
 
 
 def test_the_site_builds(tmp_path: Path) -> None:
