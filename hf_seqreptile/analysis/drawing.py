@@ -125,7 +125,8 @@ def draw_rows(title: str, panels: Sequence[RowPanel], order: Sequence[str], refe
         name_rows(axes, list(panel.values))
         label_axes(axes, panel.label, "")
         if panel.from_zero:
-            axes.set_xlim(left=0)
+            # The margin is one of what is shown: where all values are alike, one of their range would cut the marks.
+            axes.set_xlim(0, 1.05 * max(map(max, panel.values.values())))
     if reference:
         mark = Line2D([], [], linestyle="", marker="|", markersize=12, markeredgewidth=2, color="black")
         figure.legend([mark], [reference], loc="outside lower center", fontsize=TEXT_SIZE, frameon=False)

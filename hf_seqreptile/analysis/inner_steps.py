@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from .groups import Group
 from .results import Result
-from .score_log import score_label
-from .sweep import Measured, final_score, no_final_score, sweep
+from .sweep import final_score, sweep
 
 CAPTION = (
     "The final score against the inner steps of a trajectory (the paper's Figure 8b): runs that differ in K and the "
@@ -23,5 +22,5 @@ def inner_steps(groups: Sequence[Group]) -> Result:
         caption=CAPTION,
         argument="inner_steps",
         label="inner steps K",
-        measured=[Measured("score", score_label(groups), final_score(groups), no_final_score)],
+        measured=[final_score(groups)],
     )

@@ -6,8 +6,7 @@ from .alignment_log import mean_cosines, why_no_cosines
 from .groups import Group
 from .results import Result
 from .runs import SavedRun
-from .score_log import score_label
-from .sweep import Measured, final_score, no_final_score, sweep
+from .sweep import Measured, final_score, sweep
 
 CAPTION = (
     "The tasks' mean cosine similarity at the end of training, and the final score, against the inner learning rate "
@@ -27,7 +26,7 @@ def learning_rate(groups: Sequence[Group]) -> Result:
         label="inner learning rate α",
         measured=[
             Measured("cosine", "cosine similarity", _last_cosine, why_no_cosines),
-            Measured("score", score_label(groups), final_score(groups), no_final_score),
+            final_score(groups),
         ],
     )
 

@@ -9,6 +9,7 @@ from .drawing import Curve, Panel, draw_curves
 from .groups import Group, families
 from .results import Result
 from .runs import SavedRun
+from .score_log import score_label
 
 Measure = Callable[[SavedRun], float | None]
 """A number that a run ends with; `None` where it has none."""
@@ -23,28 +24,24 @@ class Measured:
         label: of the axis.
         measure: the number.
         why_not: what to say of a run that has none.
+        unit: what the axis counts: 0.01 where it is in percent.
     """
 
     name: str
     label: str
     measure: Measure
     why_not: Callable[[SavedRun], str]
+    unit: float = 1
 
 
-def final_score(groups: Sequence[Group]) -> Measure:
-    """The final score in percent, on the test data if every run has one there, else on the validation data."""
+def final_score(groups: Sequence[Group]) -> Measured:
+    """The final score, a fraction, on the test data if every run has one there, else on the validation data."""
     runs = [run for group in groups for run in group.runs]
     split = "test" if all(run.score("test") is not None for run in runs) else "validation"
-
-    def measure(run: SavedRun) -> float | None:
-        score = run.score(split)
-        return None if score is None else 100 * score
-
-    return measure
+    return Measured("score", score_label(groups), lambda run: run.score(split), _no_final_score, unit=0.01)
 
 
-def no_final_score(run: SavedRun) -> str:
-    """What to say of a run without one."""
+def _no_final_score(run: SavedRun) -> str:
     return f"{run.folder}: no scores; run it with --do_eval or --do_predict"
 
 
@@ -88,7 +85,7 @@ def sweep(
                 else:
                     points.append((run.setting(argument), value))
             if points:
-                curves.append(_curve(family, points))
+                curves.append(_curve(family, [(x, y / each.unit) for x, y in points]))
                 numbers.setdefault(family, {})[each.name] = [{argument: x, each.name: y} for x, y in points]
         if curves:
             panels.append(Panel(label, each.label, curves, x_is_log=True))

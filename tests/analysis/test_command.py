@@ -224,7 +224,7 @@ def test_sweeps_show_the_mean_over_seeds(runs: dict[str, SavedRun]) -> None:
     assert sorted(scores[1:]) == [([0.01], [70]), ([0.01], [80]), ([0.1], [60])]
     other = replace(made[0], arguments={**made[0].arguments, "inner_steps": 12})
     assert inner_steps(group_by_setting([made[0], other])).numbers == {
-        "seq_reptile": {"score": [{"inner_steps": 6, "score": 70}, {"inner_steps": 12, "score": 70}]}
+        "seq_reptile": {"score": [{"inner_steps": 6, "score": 0.7}, {"inner_steps": 12, "score": 0.7}]}
     }
 
 
