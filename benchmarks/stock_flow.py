@@ -412,7 +412,11 @@ class PostProcessing:
     def our_files(self) -> None:
         """The same, for each task."""
         for task, data, logits in self.our_logits():
-            self.head.write_predictions(self.folder, "eval", f"_{task}", PredictionOutput(logits, None, None), data)
+            self.write(task, data, logits)
+
+    def write(self, task: str, data: Dataset, logits: Any) -> None:
+        """One task's files of ours."""
+        self.head.write_predictions(self.folder, "eval", f"_{task}", PredictionOutput(logits, None, None), data)
 
     def stock_scores(self) -> dict[str, float]:
         """Files, exact match and F1; by our metric, since the one of `evaluate` is downloaded."""
@@ -423,13 +427,13 @@ class PostProcessing:
         )
 
     def our_scores(self) -> dict[str, float]:
-        """The same, over all tasks' questions."""
-        self.our_files()
+        """The same, over all tasks' questions; of a task first the scores, then the files, as the trainer does it."""
         totals: dict[str, float] = defaultdict(float)
         for task, data, logits in self.our_logits():
             scores = self.head.compute_metrics(EvalPrediction(logits, None), data)  # type: ignore[arg-type]
             for name, score in scores.items():
                 totals[name] += score * len(self.tasks[task]) / len(self.examples)
+            self.write(task, data, logits)
         return totals
 
     def same_answers(self) -> float:

@@ -65,15 +65,18 @@ class AnswerPredictions:
         bounds = np.searchsorted(questions, np.arange(len(self.ids) + 1))
         weights = np.exp(scores - scores[bounds[questions]])
         probabilities = weights / np.bincount(questions, weights)[questions]
-        texts = (
-            self.contexts[question][start:end]
-            for question, start, end in zip(
-                questions.tolist(), spans.starts.tolist(), spans.ends.tolist(), strict=True
+        columns = (questions, spans.starts, spans.ends, spans.start_logits, spans.end_logits, probabilities)
+        rows = [
+            {
+                "text": self.contexts[question][start:end],
+                "start_logit": start_logit,
+                "end_logit": end_logit,
+                "probability": probability,
+            }
+            for question, start, end, start_logit, end_logit, probability in zip(
+                *(column.tolist() for column in columns), strict=True
             )
-        )
-        columns = texts, spans.start_logits.tolist(), spans.end_logits.tolist(), probabilities.tolist()
-        names = "text", "start_logit", "end_logit", "probability"
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        ]
         return [rows[start:end] for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
 
     def _with_nulls(self) -> Spans:
@@ -117,8 +120,8 @@ def predict_answers(
         The answers, in the order of the examples before they were cut into features.
     """
     starts, ends = logits
-    table = dataset.select_columns([WINDOWS_OF, "null_position", "offset_starts", "offset_ends"])
-    columns = table.with_format("arrow")[:]
+    names = [WINDOWS_OF, "null_position", "offset_starts", "offset_ends", "id", "context"]
+    columns = dataset.with_format("arrow", columns=names)[:]
     _, rows, examples = np.unique(columns[WINDOWS_OF].to_numpy(), return_index=True, return_inverse=True)
     spans = best_spans(
         starts,
@@ -130,8 +133,9 @@ def predict_answers(
         max_answer_length,
     )
     nulls = null_spans(starts, ends, columns["null_position"].to_numpy(), examples) if may_be_impossible else None
-    texts = dataset.select_columns(["id", "context"]).select(rows)[:]
-    return AnswerPredictions(rows, texts["id"], texts["context"], spans, nulls, null_threshold, n_best)
+    # Row by row: Arrow takes rows out of a chunked column only after making one of all its chunks.
+    ids, contexts = ([column[row].as_py() for row in rows.tolist()] for column in (columns["id"], columns["context"]))
+    return AnswerPredictions(rows, ids, contexts, spans, nulls, null_threshold, n_best)
 
 
 def _padded(lists: Any, length: int) -> NDArray[np.int32]:

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import evaluate
 import numpy as np
+import pyarrow.compute as pc
 from datasets import Dataset
 from transformers import AutoModelForQuestionAnswering, EvalPrediction, PreTrainedTokenizerBase
 from transformers.trainer_utils import PredictionOutput
@@ -183,14 +183,13 @@ class QuestionAnswering(Head):
         if "answers" not in dataset.column_names:
             return {}
         answers = self.predict_answers(prediction.predictions, dataset)  # type: ignore[arg-type]
-        predictions: list[dict[str, Any]] = [
-            {"id": name, "prediction_text": text} for name, text in zip(answers.ids, answers.texts, strict=True)
-        ]
+        columns = dataset.with_format("arrow", columns=["task", "answers"])[:]
+        true = pc.struct_field(columns["answers"], "text")
+        references = [true[row].as_py() for row in answers.rows.tolist()]
         if answers.nulls is not None:
-            for row, odds in zip(predictions, answers.null_odds.astype(float), strict=True):
-                row["no_answer_probability"] = float(1 / (1 + np.exp(-odds)))
-        true = dataset.select_columns(["id", "answers"]).select(answers.rows)
-        return self._metric(dataset["task"][0]).compute(predictions=predictions, references=true.to_list())
+            no_answer = 1 / (1 + np.exp(-answers.null_odds.astype(float)))
+            return SquadV2Metric().score(answers.texts, references, no_answer.tolist())
+        return self._metric(columns["task"][0].as_py()).score(answers.texts, references)
 
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
@@ -202,14 +201,14 @@ class QuestionAnswering(Head):
         `{stage}_null_odds{suffix}.json` by how much the score of "no answer" is above the best one.
         """
         answers = self.predict_answers(prediction.predictions, features)  # type: ignore[arg-type]
+        encode = json.JSONEncoder(ensure_ascii=False).encode
         contents: dict[str, list] = {"predictions": answers.texts, "nbest_predictions": answers.candidates()}
         if answers.nulls is not None:
             contents["null_odds"] = answers.null_odds.tolist()
         for name, values in contents.items():
             # A question a line: to indent takes the encoder in Python, which is several times as slow.
             lines = (
-                f"{json.dumps(question, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}"
-                for question, value in zip(answers.ids, values, strict=True)
+                f"{encode(question)}: {encode(value)}" for question, value in zip(answers.ids, values, strict=True)
             )
             text = "{\n" + ",\n".join(lines) + "\n}\n"
             (folder / f"{stage}_{name}{suffix}.json").write_text(text, encoding="utf-8")
@@ -224,12 +223,10 @@ class QuestionAnswering(Head):
             )
         return Windows(tokenizer, length, self.args.doc_stride, "max_length" if self.args.pad_to_max_length else False)
 
-    def _metric(self, task: str) -> evaluate.Metric:
-        if self.args.version_2_with_negative:
-            return SquadV2Metric(keep_in_memory=True)
+    def _metric(self, task: str) -> SquadMetric:
         name = (self.args.eval_dataset or self.args.dataset_name or "").lower()
         rules = self.args.answer_normalization or ("mlqa" if name.endswith(("mlqa", "xquad")) else "squad")
-        return MLQAMetric(task, keep_in_memory=True) if rules == "mlqa" else SquadMetric(keep_in_memory=True)
+        return MLQAMetric(task) if rules == "mlqa" else SquadMetric()
 
 
 def start_and_end_logits(logits: Any, labels: Any) -> tuple[Any, Any]:

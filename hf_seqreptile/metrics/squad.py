@@ -2,8 +2,7 @@
 
 import re
 import string
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import evaluate
@@ -43,15 +42,25 @@ class SquadMetric(evaluate.Metric):
         return describe(self, ID_AND_TEXT)
 
     def _compute(self, predictions: list[dict[str, Any]], references: list[dict[str, Any]]) -> dict[str, float]:
-        exact, f1 = [], []
-        for text, reference in paired(predictions, references):
-            answers = reference["answers"]["text"]
-            if not answers:
+        texts, answers = paired(predictions, references)
+        for reference in references:
+            if not reference["answers"]["text"]:
                 raise InputError(
                     f"Question {reference['id']!r} has no reference answer. Leave it out, or score questions without "
                     f"an answer as SQuAD 2.0 does (SquadV2Metric, --version_2_with_negative)."
                 )
-            predicted, true = self.words(text), [self.words(answer) for answer in answers]
+        return self.score(texts, answers)
+
+    def score(self, texts: Sequence[str], answers: Sequence[Sequence[str]]) -> dict[str, float]:
+        """What `compute` gives, without its way through an Arrow table.
+
+        Args:
+            texts: the predictions, (questions,), at least one.
+            answers: the reference answers of each question, at least one each.
+        """
+        exact, f1 = [], []
+        for text, own in zip(texts, answers, strict=True):
+            predicted, true = self.words(text), [self.words(answer) for answer in own]
             exact.append(float(predicted in true))
             f1.append(max(word_f1(predicted, answer) for answer in true))
         return {"exact_match": percent(exact), "f1": percent(f1)}
@@ -73,8 +82,8 @@ def describe(metric: evaluate.Metric, prediction: dict[str, Value]) -> evaluate.
 
 def paired(
     predictions: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each predicted text with its reference.
+) -> tuple[list[str], list[list[str]]]:
+    """The predicted text and the reference answers of each question.
 
     Raises:
         InputError: no pair, or one whose ids differ.
@@ -87,7 +96,8 @@ def paired(
                 f"Pair {row}: the prediction is for question {prediction['id']!r}, the reference for "
                 f"{reference['id']!r}. Give predictions and references in the same order."
             )
-        yield prediction["prediction_text"], reference
+    texts = [prediction["prediction_text"] for prediction in predictions]
+    return texts, [reference["answers"]["text"] for reference in references]
 
 
 def english_words(text: str) -> list[str]:
@@ -97,7 +107,8 @@ def english_words(text: str) -> list[str]:
 
 def word_f1(predicted: Sequence[str], true: Sequence[str]) -> float:
     """Harmonic mean of the shares of predicted and of true words that both have; 0 where they share none."""
-    shared = (Counter(predicted) & Counter(true)).total()
+    common = set(predicted).intersection(true)
+    shared = sum(min(predicted.count(word), true.count(word)) for word in common)
     if not shared:
         return 0.0
     precision, recall = shared / len(predicted), shared / len(true)

@@ -43,10 +43,27 @@ class SquadV2Metric(evaluate.Metric):
         references: list[dict[str, Any]],
         no_answer_threshold: float = 1.0,
     ) -> dict[str, float]:
-        pairs = list(paired(predictions, references))
-        has_answer = [bool(reference["answers"]["text"]) for _, reference in pairs]
+        texts, answers = paired(predictions, references)
         no_answer = [prediction["no_answer_probability"] for prediction in predictions]
-        scores = [_scores(text, reference["answers"]["text"]) for text, reference in pairs]
+        return self.score(texts, answers, no_answer, no_answer_threshold)
+
+    def score(
+        self,
+        texts: Sequence[str],
+        answers: Sequence[Sequence[str]],
+        no_answer: Sequence[float],
+        no_answer_threshold: float = 1.0,
+    ) -> dict[str, float]:
+        """What `compute` gives, without its way through an Arrow table.
+
+        Args:
+            texts: the predictions, (questions,), at least one.
+            answers: the reference answers of each question, none where it has no answer.
+            no_answer: the no-answer probability of each question.
+            no_answer_threshold: the probability above which a question is taken as unanswered.
+        """
+        has_answer = [bool(own) for own in answers]
+        scores = [_scores(text, own) for text, own in zip(texts, answers, strict=True)]
         by_name = dict(zip(("exact", "f1"), zip(*scores, strict=True), strict=True))
         unanswered = [probability > no_answer_threshold for probability in no_answer]
 
@@ -63,7 +80,7 @@ class SquadV2Metric(evaluate.Metric):
         for name, values in by_name.items():
             gains = [
                 value if answerable else -float(bool(text))
-                for (text, _), value, answerable in zip(pairs, values, has_answer, strict=True)
+                for text, value, answerable in zip(texts, values, has_answer, strict=True)
             ]
             results[f"best_{name}"], results[f"best_{name}_thresh"] = _best_threshold(
                 gains, no_answer, has_answer.count(False)

@@ -34,6 +34,7 @@ from hf_seqreptile import InputError
 from hf_seqreptile.context_windows import Windows
 from hf_seqreptile.heads.answer_features import training_features
 from hf_seqreptile.heads.question_answering import QuestionAnswering, QuestionAnsweringArguments
+from hf_seqreptile.metrics import MLQAMetric, SquadMetric, SquadV2Metric
 from hf_seqreptile.offline_encoder import build_offline_encoder
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -272,6 +273,45 @@ def test_shuffled_features_give_the_same_answers(version_2: bool, tmp_path: Path
         files = {path.name: path.read_text("utf-8") for path in sorted(folder.iterdir())}
         results.append((of_head.compute_metrics(evaluation(own), dataset), files))
     assert results[0] == results[1]
+
+
+def test_however_a_dataset_lies_in_memory_its_answers_are_the_same() -> None:
+    """A table of its own, several tables one after the other, a piece of a table."""
+    options = small()
+    features = encode(many(), **options)
+    random, own = np.random.default_rng(3), range(3, len(features))
+    logits = random.normal(size=(2, len(features), 60)).astype(np.float32)[:, own]
+    parts = [features.select(range(i, min(i + 4, len(features)))) for i in range(3, len(features), 4)]
+    flat = Dataset.from_list(features.to_list()[3:], features=features.features)
+    results = []
+    for dataset in (flat, datasets.concatenate_datasets(parts), features.select(own)):
+        of_head = head(many(), **options)
+        answers = of_head.predict_answers((logits[0], logits[1]), dataset)
+        metrics = of_head.compute_metrics(evaluation((logits[0], logits[1])), dataset)
+        results.append((answers.ids, answers.contexts, answers.texts, answers.candidates(), metrics))
+    assert results == results[:1] * 3
+
+
+@pytest.mark.parametrize("options", [{}, {"answer_normalization": "mlqa"}, {"version_2_with_negative": True}])
+def test_scores_are_those_of_the_metric_on_the_written_files(options: dict[str, Any], tmp_path: Path) -> None:
+    options = small(**options)
+    of_head, features = head(many(), **options), encode(many(), **options)
+    right = np.stack(logits_for(features, encode(many(), "train", **options)))
+    # So much noise that some answers are right, some begin or end elsewhere, and some are wrong.
+    logits = right + np.random.default_rng(4).normal(scale=3, size=right.shape).astype(np.float32)
+    of_head.write_predictions(tmp_path, "eval", "", PredictionOutput(logits, None, {}), features)  # type: ignore[arg-type]
+    files = {path.stem: json.loads(path.read_text("utf-8")) for path in tmp_path.iterdir()}
+    predictions = [{"id": name, "prediction_text": text} for name, text in files["eval_predictions"].items()]
+    metric: Any = MLQAMetric("sw") if "answer_normalization" in options else SquadMetric()
+    if "version_2_with_negative" in options:
+        metric = SquadV2Metric()
+        for prediction in predictions:
+            odds = files["eval_null_odds"][prediction["id"]]
+            prediction["no_answer_probability"] = 1 / (1 + math.exp(-odds))
+    references = [{"id": r["id"], "answers": r["answers"]} for r in many()]
+    expected = metric.compute(predictions=predictions, references=references)
+    assert of_head.compute_metrics(evaluation(logits), features) == pytest.approx(expected)
+    assert 0 < expected["f1"] < 100
 
 
 def test_logits_of_padding_have_no_say() -> None:
