@@ -98,7 +98,9 @@ def _training(
     ]
     each = " for each task's model" if args.method == "stl" else ""
     if args.max_steps > 0:
-        draws = f", {args.max_steps * draws_per_step:,} batches" if draws_per_step else ""
+        # Of M drawn tasks, the last step of an epoch takes those that the epoch has left.
+        at_most = "at most " if draws_per_step and draws_per_step > 1 and not args.all_tasks_each_step else ""
+        draws = f", {at_most}{args.max_steps * draws_per_step:,} batches" if draws_per_step else ""
         rows.append(("length", f"{args.max_steps:,} optimizer steps{draws}{each}"))
         return rows + [("", note) for note in _outer_updates(method, args, number_of_tasks)]
     outcome = ", outer updates and reach" if issubclass(method, OuterLoopMixin) else ""

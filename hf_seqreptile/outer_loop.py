@@ -100,11 +100,6 @@ class OuterLoopMixin(MultiTaskMixin):
         """Optimizer steps from one outer update to the next."""
         return self.inner_steps
 
-    @property
-    def trajectories_at_a_time(self) -> float:
-        """How many trajectories of their own the processes follow in the mean; 1 where they share one."""
-        return self.args.world_size if self.trajectories_are_separate else 1
-
     @classmethod
     def settings(cls, args: MultiTaskTrainingArguments) -> dict[str, Any]:
         """As in the parent, with the K and η that are in use."""
@@ -115,7 +110,6 @@ class OuterLoopMixin(MultiTaskMixin):
         """As in the parent, with the memory of φ; refuses a run that is too short for an outer update."""
         refuse_too_few_steps(optimizer_steps, self.inner_steps, self.steps_per_outer_update // self.inner_steps)
         plan = super().plan(optimizer_steps)
-        plan.draws_at_a_time = self.trajectories_at_a_time
         copies = len(self.kept_weights) * sum(p.numel() for p in self._trainable().values())
         place = self.args.slow_weights_device or str(self.args.device)
         plan.notes.append(f"extra memory: {' and '.join(self.kept_weights)}, {copies * 4 / 2**20:,.0f} MiB on {place}")

@@ -141,7 +141,7 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], looks: Mapping[str, Line2D], 
     axes.autoscale_view()
     axes.set_title(label, fontsize=TITLE_SIZE, loc="left")
     axes.set_xlabel("optimizer step", fontsize=TEXT_SIZE)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     tidy(axes)
 

@@ -144,6 +144,10 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         drawn = np.concatenate([*(self.drawn_tasks(e) for e in range(epochs)), self.drawn_tasks(epochs)[:rest]])
         return dict(zip(self.tasks, np.bincount(drawn, minlength=len(self.tasks)).tolist(), strict=True))
 
+    def expected_counts(self, draws: int) -> Mapping[str, float]:
+        """How often each task is expected among the first `draws` draws of a run, whatever its seed."""
+        return dict(zip(self.tasks, (self._probabilities * draws).tolist(), strict=True))
+
     def _numbered_draws(self, epoch: int) -> Iterator[tuple[str, int]]:
         """The epoch's draws: the task of each, and how many draws of that task came before it in the run."""
         counts = self.draw_counts(epoch * self.draws_per_epoch)
@@ -221,6 +225,10 @@ class TrajectorySampler(TaskBatchSampler):
         """As in the parent, repeated draws counted once."""
         drawn, _, counts = self._draws(0, draws)
         return dict(zip(self.tasks, np.bincount(drawn[counts], minlength=len(self.tasks)).tolist(), strict=True))
+
+    def expected_counts(self, draws: int) -> Mapping[str, float]:
+        """As in the parent; nothing is random."""
+        return self.draw_counts(draws)
 
     def _numbered_draws(self, epoch: int) -> Iterator[tuple[str, int]]:
         start = epoch * self.draws_per_epoch

@@ -18,7 +18,7 @@ from .gradient_alignment import GradientAlignmentMixin
 from .hub_repository import check_push
 from .interruption import outlive_sigterm
 from .method_settings import METHOD_SETTINGS, WHERE_SETTINGS
-from .plan import TrainingPlan
+from .plan import TrainingPlan, short_step_notes
 from .progress import TaskProgressCallback
 from .pushing import PushMixin
 from .sampling import EveryTaskSampler, TaskBatchSampler, task_probabilities
@@ -162,22 +162,26 @@ class MultiTaskMixin(GradientAlignmentMixin, PushMixin):
         Raises:
             InputError: the run cannot work as set.
         """
+        sampler = self._epoch_sampler() if self._sampler is None else self._sampler
         return TrainingPlan(
             method=self.args.method,
             sizes=self._training_tasks.sizes,
             probabilities=self.task_probabilities,
+            expected_draws=sampler.expected_counts(sampler.draws_after(optimizer_steps, self.tasks_per_step)),
             optimizer_steps=optimizer_steps,
             tasks_per_step=self.tasks_per_step,
-            notes=self._alignment_notes(),
+            parallel_draws=sampler.parallel_draws,
+            notes=short_step_notes(sampler, optimizer_steps, self.tasks_per_step) + self._alignment_notes(),
         )
 
     def describe_training(self) -> str:
         """What an optimizer step is made of, in a sentence or two for the model card."""
         if not self.draws_tasks:
             return f"Each optimizer step took one batch of each of the {self.tasks_per_step} tasks."
+        fewer = ", the last step of an epoch what was left of it" if self.tasks_per_step > 1 else ""
         return (
             f"Tasks were drawn with probability p_t ∝ N_t^q, q = {self.args.task_sampling_exponent:g}; each optimizer "
-            f"step took M = {self.tasks_per_step} of them."
+            f"step took M = {self.tasks_per_step} of them{fewer}."
         )
 
     # Training: one epoch's micro-batches, and how the stock loop walks them.
@@ -199,7 +203,7 @@ class MultiTaskMixin(GradientAlignmentMixin, PushMixin):
     def get_train_dataloader(self) -> DataLoader:
         """The micro-batches of one epoch; each carries its task's name under `task`."""
         args, tasks = self.args, self._training_tasks
-        self._sampler = self._make_sampler(TaskBatchSampler if self.draws_tasks else EveryTaskSampler)
+        self._sampler = self._epoch_sampler()
         collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
         loader = DataLoader(
             tasks,
@@ -214,6 +218,9 @@ class MultiTaskMixin(GradientAlignmentMixin, PushMixin):
             worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
         )
         return outlive_sigterm(self.accelerator.prepare(loader))
+
+    def _epoch_sampler(self) -> TaskBatchSampler:
+        return self._make_sampler(TaskBatchSampler if self.draws_tasks else EveryTaskSampler)
 
     def _make_sampler(self, sampler_class: Callable[..., TaskBatchSampler], **settings: Any) -> TaskBatchSampler:
         args, tasks = self.args, self._training_tasks

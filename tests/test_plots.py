@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.figure import Figure
 
 from hf_seqreptile import plots
 from hf_seqreptile.plots import plot_training
@@ -37,6 +38,17 @@ def test_it_draws_any_number_of_tasks_and_points(tmp_path: Path, tasks: int, poi
     height, width, _ = image.imread(path).shape
     assert width == 1600
     assert 700 < height < 1200
+
+
+@pytest.mark.parametrize("steps", [[6], [1, 2], [0, 5, 6], [456], [0, 15_000, 30_000]])
+def test_steps_are_labelled_with_whole_numbers_each_once(steps: list[int]) -> None:
+    axes = Figure().subplots()
+    plots._draw(axes, {"de": dict.fromkeys(steps, 0.5)}, {"de": plots.line_look(0)}, "training loss")
+    ticks = axes.get_xticks()
+    labels = axes.xaxis.get_major_formatter().format_ticks(list(ticks))
+    assert [label.replace("−", "-") for label in labels] == [f"{tick:,.0f}" for tick in ticks]
+    assert all(tick % 1 == 0 for tick in ticks)
+    assert 1 <= len(set(labels)) == len(labels)
 
 
 def test_nothing_logged_is_said_rather_than_raised(tmp_path: Path) -> None:

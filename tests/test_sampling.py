@@ -151,6 +151,13 @@ def test_draws_after_steps_allow_for_a_short_last_step(tasks_per_step):
     assert batches.draw_counts(batches.draws_per_epoch) == {"de": drawn["de"], "sw": drawn["sw"]}
 
 
+@given(sizes, st.integers(0, 500))
+def test_expected_counts_are_the_probabilities_of_all_draws(sizes, draws):
+    expected = sampler(sizes).expected_counts(draws)
+    probabilities = task_probabilities(sizes, 0.2)
+    assert expected == pytest.approx({task: draws * probabilities[task] for task in sizes})
+
+
 # Draws that several processes work on at the same time.
 
 
@@ -264,6 +271,13 @@ def test_repeated_draws_are_counted_once(sizes, processes, inner_steps, steps):
     for number, task in enumerate(sizes):
         own = min(max(rest - number // processes * inner_steps, 0), inner_steps)
         assert counts[task] == updates * inner_steps + own
+
+
+@given(sizes, st.integers(1, 5), st.integers(1, 4), st.integers(0, 60))
+def test_expected_trajectories_are_those_that_are_made(sizes, processes, inner_steps, steps):
+    batches = sampler(sizes, of_class=TrajectorySampler, parallel_draws=processes, inner_steps=inner_steps)
+    draws = batches.draws_after(steps, 1)
+    assert batches.expected_counts(draws) == batches.draw_counts(draws)
 
 
 @given(sizes, st.integers(1, 5))

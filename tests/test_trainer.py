@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -205,6 +206,48 @@ def test_unusable_tasks_are_named(tmp_path, train, message):
 def test_bad_settings_are_refused_before_training(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         tiny.trainer(tmp_path, **changes).train()
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "steps"),
+    [
+        ("mtl", {"tasks_per_step": 8}, 3),
+        ("mtl", {"tasks_per_step": 8}, 9),
+        ("mtl", {"tasks_per_step": 40}, 2),
+        ("mtl", {"tasks_per_step": 2, "gradient_accumulation_steps": 3}, 7),
+        ("pcgrad", {"all_tasks_each_step": True}, 11),
+        ("reptile", {"inner_steps": 4}, 14),
+        ("seq_reptile", {}, 30),
+    ],
+)
+def test_the_plan_has_the_draws_that_the_run_makes(tmp_path, monkeypatch, method, changes, steps):
+    trainer = tiny.trainer(tmp_path, method=method, max_steps=steps, **changes)
+    plan, made, end_draw = trainer.plan(steps), Counter(), trainer.end_draw
+
+    def counted(task, is_last_of_step):
+        made[task] += 1
+        end_draw(task, is_last_of_step)
+
+    monkeypatch.setattr(trainer, "end_draw", counted)
+    trainer.train()
+    assert plan.draws == sum(made.values())
+    if not trainer.draws_tasks:
+        assert plan.expected_draws == pytest.approx(made)
+    assert str(trainer.plan(steps)) == str(plan)
+
+
+def test_the_plan_tells_of_steps_that_are_not_full(tmp_path):
+    # 106 examples in batches of 4 are 27 draws.
+    trainer = tiny.trainer(tmp_path, method="mtl", tasks_per_step=8)
+    assert "draws of an epoch" not in str(trainer.plan(3))
+    assert "\n  draws of an epoch: 27, so its last step takes 3, not 8" in str(trainer.plan(4))
+
+
+@pytest.mark.parametrize(("steps", "column"), [(1, ["1.2", "1.1", "0.8"]), (10, ["11.6", "10.5", "7.9"]), (40, [])])
+def test_a_few_expected_draws_have_a_decimal(tmp_path, steps, column):
+    trainer = tiny.trainer(tmp_path, method="mtl", tasks_per_step=3)
+    lines = str(trainer.plan(steps)).splitlines()[2:5]
+    assert [line.split()[-1] for line in lines if "." in line.split()[-1]] == column
 
 
 def test_arguments_of_another_kind_or_method_are_refused(tmp_path):

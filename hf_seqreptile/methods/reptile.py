@@ -75,11 +75,6 @@ class ReptileMixin(OuterLoopMixin):
         return -(-len(self._training_tasks.sizes) // self._tasks_at_a_time) * self.inner_steps
 
     @property
-    def trajectories_at_a_time(self) -> float:
-        """As in the parent; T/⌈T/W⌉, since where fewer than W tasks are left some processes have none."""
-        return len(self._training_tasks.sizes) * self.inner_steps / self.steps_per_outer_update
-
-    @property
     def is_end_of_trajectory(self) -> bool:
         """As in the parent; told from the step of the run, as the sampler tells where the next task's draws begin."""
         return self.state.global_step % self.inner_steps == 0

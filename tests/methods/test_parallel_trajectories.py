@@ -252,7 +252,7 @@ def test_what_two_processes_are_told(tmp_path):
     (told, _) = together(
         2, refusals_and_plans, tmp_path,
         [parallel | {"fp16": True}, reptile | {"fp16": True}, parallel | {"enable_jit_checkpoint": True}, parallel,
-         reptile],
+         reptile, parallel | {"tasks_per_step": 8}],
     )  # fmt: skip
     assert told[0] == told[1]
     assert told[0].startswith("--fp16 is not supported where each process follows a trajectory of its own")
@@ -271,6 +271,11 @@ def test_what_two_processes_are_told(tmp_path):
         "evaluation and saving wait for outer updates, every 8 steps",
     ):
         assert part in told[4]
+    for part in (
+        "336 drawn batches in 24 optimizer steps, 8 a step on each process",
+        "draws of an epoch: 28, so its last step takes 12, not 16",
+    ):
+        assert part in told[5]
 
 
 def test_it_is_a_setting_of_sequential_reptile_alone(tmp_path):

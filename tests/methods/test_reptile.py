@@ -432,6 +432,8 @@ def test_the_plan_tells_what_will_happen(tmp_path, capsys):
     size = 2 * 4 * sum(p.numel() for p in trainer.model.parameters()) / 2**20
     for part in (
         "Plan (reptile): 18 drawn batches in 18 optimizer steps, 1 a step\n",
+        "  de          60  0.3333               8\n  en          37  0.3333               6\n"
+        "  sw           9  0.3333               4\n",
         "outer updates: n = 2, each of T = 3 trajectories of K = 4 inner steps, η = 0.5",
         "reach: η·n·K = 4; φ moves less far where the tasks' trajectories part",
         f"extra memory: φ and the sum of the trajectories' ends, {size:.0f} MiB on cpu",

@@ -1,7 +1,11 @@
 """Sequential Reptile: against Algorithm 1 written out, against Lookahead, and its place in the stock loop."""
 
+import re
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pytorch_optimizer import Lookahead
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback
@@ -191,11 +195,33 @@ def test_the_plan_tells_what_will_happen(tmp_path, capsys):
         assert part in plan
 
 
+def warnings(*settings):
+    return [note for note in reach_notes(*settings) if "warning" in note]
+
+
 def test_a_small_reach_is_a_warning_that_proposes_all_four_ways_out():
-    (warning,) = [note for note in reach_notes(900, 300, 0.1, 3e-5) if "warning" in note]
-    for proposal in ("--max_steps 5000", "--learning_rate 9e-05", "--outer_learning_rate 0.5", "--inner_steps 90"):
-        assert proposal in warning
+    (warning,) = warnings(900, 300, 0.1, 3e-5)
+    enough, helpful = warning.split(" brings it to 500; what may help besides: ")
+    assert enough.endswith(". --max_steps 5000")
+    assert helpful == "--outer_learning_rate 0.5, --learning_rate 9e-05, --inner_steps 90 (docs/choosing.md)"
     assert not any("warning" in note for note in reach_notes(15_000, 1000, 0.1, 3e-5)), "the paper's runs"
+
+
+@given(st.integers(1, 4999), st.floats(0.01, 1))
+def test_what_is_said_to_bring_the_reach_does(inner_steps, outer_learning_rate):
+    for warning in warnings(inner_steps, 1, outer_learning_rate, 3e-5):
+        enough = warning.partition(" brings it to 500")[0]
+        proposed = dict(re.findall(r"--(\w+) (\S+)", enough))
+        assert not warnings(int(proposed["max_steps"]), 1, outer_learning_rate, 3e-5)
+        if "outer_learning_rate" in proposed:
+            assert not warnings(inner_steps, 1, float(proposed["outer_learning_rate"]), 3e-5)
+
+
+@pytest.mark.parametrize(
+    ("inner_steps", "reach"), [(4, "0.1 × 4 = 0.4"), (45, "= 4.5"), (1234, "= 123"), (123_456, "123,456 = 12,346")]
+)
+def test_the_reach_has_three_digits(inner_steps, reach):
+    assert f"{reach} (" in reach_notes(inner_steps, 1, 0.1, 3e-5)[1]
 
 
 def test_too_few_steps_are_refused_with_a_number_that_works(tmp_path):
