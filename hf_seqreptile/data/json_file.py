@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hf_seqreptile.data.squad import flatten, is_nested
+from hf_seqreptile.data.squad import check_articles, flatten, is_nested
 from hf_seqreptile.data.text import read_lines, shown
 from hf_seqreptile.errors import InputError
 from hf_seqreptile.json_text import parse_json, reason
@@ -28,6 +28,7 @@ def read_json(path: Path) -> Iterator[dict[str, Any]]:
     except ValueError as error:
         raise InputError(f"{path}: {reason(error)}. {_MEND}") from None
     if isinstance(content, dict):
+        check_articles(content, path)
         content = content.get("data")
     if not isinstance(content, list):
         yield from read_json_lines(path)

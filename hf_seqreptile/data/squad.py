@@ -11,6 +11,14 @@ from hf_seqreptile.errors import InputError
 _MEND = 'Expected {"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}.'
 
 
+def check_articles(content: dict[str, Any], path: Path) -> None:
+    """Refuse a file that has nothing but `data`, and perhaps its `version`, where `data` is no list."""
+    if "data" in content and content.keys() <= {"data", "version"} and not isinstance(content["data"], list):
+        raise InputError(
+            f'{path}: "data" must be a list, in a SQuAD file of articles, not `{shown(content["data"])}`. {_MEND}'
+        )
+
+
 def is_nested(items: Sequence[object]) -> bool:
     """Whether `items` are articles: some of them have paragraphs."""
     return any(isinstance(item, dict) and "paragraphs" in item for item in items)

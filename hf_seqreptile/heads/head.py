@@ -21,6 +21,8 @@ Tasks = Mapping[str, Dataset]
 """A dataset for each task, by name."""
 Splits = Mapping[str, Tasks]
 """The tasks of each split: `train`, `validation`, `test`."""
+IS_CUT = "is_cut"
+"""The column of features that tells whether the model sees only a part of an example."""
 
 
 class Head(ABC):
@@ -100,6 +102,34 @@ class Head(ABC):
         if wanted > possible:
             logger.warning("--max_seq_length %d is more than the model takes; %d is used.", wanted, possible)
         return min(wanted, possible)
+
+    def warn_of_cuts(
+        self,
+        encoded: Tasks,
+        split: str,
+        max_length: int,
+        tokenizer: PreTrainedTokenizerBase,
+        examples: str,
+        lost: str = "",
+    ) -> None:
+        """Warn once of all the examples of a split that the model sees only a part of; silent where there are none.
+
+        Args:
+            encoded: features with the column `is_cut`.
+            split: their split.
+            max_length: tokens after which an example is cut.
+            tokenizer: knows what the model takes.
+            examples: what the examples are called.
+            lost: what else to say, such as what was cut off.
+        """
+        cut = sum(sum(dataset[IS_CUT][:]) for dataset in encoded.values())
+        if cut:
+            limit = "--max_seq_length" if max_length < tokenizer.model_max_length else "all that the model takes"
+            every = sum(map(len, encoded.values()))
+            logger.warning(
+                "%s: %s longer than %d tokens (%s), which are cut: %d of %d%s.",
+                split, examples, max_length, limit, cut, every, lost,
+            )  # fmt: skip
 
     def map_rows(self, dataset: Dataset, function: Callable, desc: str, **settings: Any) -> Dataset:
         """`dataset.map` of batches and their rows' numbers to features alone, as the arguments want it."""

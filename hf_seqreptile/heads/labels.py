@@ -1,6 +1,6 @@
 """Labels: those that several tasks share, and those that a model predicts."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,26 @@ def labels_by_task(tasks: Splits, labels_of: Callable[[str, Dataset], Sequence[s
         labels_of: gives those of one task's dataset.
     """
     found: dict[str, list[str]] = {}
-    for split in [tasks["train"]] if "train" in tasks else tasks.values():
+    for split in defining_splits(tasks).values():
         for task, dataset in split.items():
             found[task] = [*found.get(task, ()), *labels_of(task, dataset)]
     return found
+
+
+def defining_splits(tasks: Splits) -> Splits:
+    """The splits that tell the labels: the training split or, without one, all others."""
+    return {"train": tasks["train"]} if "train" in tasks else tasks
+
+
+def same_but_for_case(name: str, known: Iterable[str]) -> str | None:
+    """The first known name that differs from `name`, but in case or surrounding spaces alone."""
+    folded = name.strip().casefold()
+    return next((other for other in known if other != name and other.strip().casefold() == folded), None)
+
+
+def mend_of_unknown(for_training: bool) -> str:
+    """What helps where a row has a label that the model does not know."""
+    return "Mend the row." if for_training else "Mend the row, or train on examples with that label."
 
 
 def task_with_all_labels(labels_by_task: Mapping[str, Collection[str]]) -> str:

@@ -217,9 +217,12 @@ class QuestionAnswering(Head):
         special = tokenizer.num_special_tokens_to_add(pair=True)
         length = self.max_length(tokenizer, special, "question and context", "window", least=2)
         if self.args.doc_stride >= length - special:
+            mend = "Lower it, or raise --max_seq_length."
+            if length == tokenizer.model_max_length:
+                mend = "Lower it: the model takes no more tokens."
             raise InputError(
                 f"--doc_stride {self.args.doc_stride} must be smaller than the room for a context: a feature has "
-                f"{length} tokens, and {special} of them are the model's own. Lower it, or raise --max_seq_length."
+                f"{length} tokens, and {special} of them are the model's own. {mend}"
             )
         return Windows(tokenizer, length, self.args.doc_stride, "max_length" if self.args.pad_to_max_length else False)
 

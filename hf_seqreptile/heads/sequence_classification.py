@@ -1,5 +1,7 @@
 """Natural language inference: does the premise entail the hypothesis, contradict it, or neither?"""
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +22,23 @@ from ..data.text import shown
 from ..errors import InputError
 from ..model_loading import ModelArguments
 from ..scores import Metric
-from .head import Head, Splits, Tasks
-from .labels import labels_by_task, predicted_labels, task_with_all_labels
+from .head import IS_CUT, Head, Splits, Tasks
+from .labels import (
+    defining_splits,
+    labels_by_task,
+    mend_of_unknown,
+    predicted_labels,
+    same_but_for_case,
+    task_with_all_labels,
+)
 
 TEXTS = ("premise", "hypothesis")
 LABEL = "label"
 NLI_LABELS = ["entailment", "neutral", "contradiction"]
 """The meaning of 0, 1 and 2 in MNLI and XNLI."""
 XNLI = "facebook/xnli"
+
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
 @dataclass
@@ -87,7 +98,8 @@ class SequenceClassification(Head):
         args: lengths and padding.
 
     Raises:
-        InputError: missing columns, labels without names, or label sets that do not fit together.
+        InputError: missing columns, labels without names, label sets that do not fit together, or names that differ in
+            case or surrounding spaces alone.
     """
 
     arguments = SequenceClassificationArguments
@@ -99,7 +111,9 @@ class SequenceClassification(Head):
 
     def __init__(self, tasks: Splits, args: SequenceClassificationArguments) -> None:
         super().__init__(tasks, args)
-        self.labels = common_labels(labels_by_task(tasks, _labels_of))
+        found = labels_by_task(tasks, _labels_of)
+        _check_spelling(defining_splits(tasks))
+        self.labels = common_labels(found)
 
     def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
         """`premise` and `hypothesis`, after checking that they hold texts."""
@@ -107,10 +121,10 @@ class SequenceClassification(Head):
         return TEXTS
 
     def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
-        """Features of each task: `input_ids`, `attention_mask` and `labels`.
+        """Features of each task: `input_ids`, `attention_mask` and `labels`; a warning tells how many pairs are cut.
 
         Raises:
-            InputError: an unknown label, or an empty value; names task, split and row.
+            InputError: an unknown or missing label, or an empty value; names task, split and row.
         """
         # Each of the two texts needs a token.
         taken = tokenizer.num_special_tokens_to_add(pair=True)
@@ -128,13 +142,15 @@ class SequenceClassification(Head):
                 fn_kwargs={
                     "tokenizer": tokenizer,
                     "names": _names(dataset),
+                    "for_training": split == "train",
                     "label2id": {label: i for i, label in enumerate(self.labels)},
                     "where": f"task {task!r}, {split} split",
                     "max_length": max_length,
                     "padding": padding,
                 },
             )
-        return encoded
+        self.warn_of_cuts(encoded, split, max_length, tokenizer, "pairs")
+        return {task: dataset.remove_columns(IS_CUT) for task, dataset in encoded.items()}
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
         """Pads pairs to the longest of a batch."""
@@ -180,30 +196,63 @@ def _check_columns(task: str, dataset: Dataset) -> None:
         feature = dataset.features[column]
         if not (isinstance(feature, Value) and feature.dtype in ("string", "large_string")):
             raise InputError(f"Column {column!r} of task {task!r} holds {feature}; it must hold one text a row.")
+    if not isinstance(dataset.features[LABEL], Value | ClassLabel):
+        raise InputError(
+            f"Column {LABEL!r} of task {task!r} holds {dataset.features[LABEL]}; it must hold one label a row."
+        )
 
 
 def _names(dataset: Dataset) -> list[str] | None:
-    """The names of the labels that a dataset numbers; `None` where it spells them out."""
+    """The names of the labels that a dataset numbers in its own way."""
     feature = dataset.features[LABEL]
-    if isinstance(feature, ClassLabel):
-        return feature.names
-    return NLI_LABELS if isinstance(feature, Value) and "int" in feature.dtype else None
+    return feature.names if isinstance(feature, ClassLabel) else None
+
+
+def _label(value: Any, names: Sequence[str] | None) -> str | None:
+    """What a row's label is called: 0, 1 and 2 mean the same as integers, floats and text; `None` if it is missing."""
+    if names is not None and value is not None:
+        # A ClassLabel's -1 means that the label was left out.
+        value = names[value] if value >= 0 else None
+    text = str(value)
+    if value is None or not text.strip() or (isinstance(value, float) and math.isnan(value)):
+        return None
+    meanings = {float(number): name for number, name in enumerate(NLI_LABELS)}
+    return meanings.get(float(text), text) if _NUMBER.fullmatch(text) else text
 
 
 def _labels_of(task: str, dataset: Dataset) -> list[str]:
     _check_columns(task, dataset)
-    if isinstance(dataset.features[LABEL], ClassLabel):
-        return dataset.features[LABEL].names
-    values = [value for value in dataset.unique(LABEL) if value is not None]
     names = _names(dataset)
-    if names is None:
-        return sorted(map(str, values))
-    if unknown := [value for value in values if not 0 <= value < len(names)]:
+    values = dataset.unique(LABEL) if names is None else range(len(names))
+    labels = [label for value in values if (label := _label(value, names)) is not None]
+    if unknown := [label for label in labels if _NUMBER.fullmatch(label)]:
         raise InputError(
             f"Task {task!r} has the label {unknown[0]}, a number without a name. Numbers mean {_meaning()}; write "
             f"other labels out."
         )
-    return [names[value] for value in sorted(values)]
+    return sorted(labels) if names is None else labels
+
+
+def _check_spelling(tasks: Splits) -> None:
+    """Refuse labels of rows that differ from another one, or from XNLI's if some are, in case or spaces alone."""
+    places: dict[str, tuple[str, str, Dataset, Any]] = {}
+    for split, of_split in tasks.items():
+        for task, dataset in of_split.items():
+            for value in dataset.unique(LABEL):
+                if label := _label(value, _names(dataset)):
+                    places.setdefault(label, (split, task, dataset, value))
+    known = [*NLI_LABELS] if places.keys() & {*NLI_LABELS} else []
+    for label, (split, task, dataset, value) in places.items():
+        if other := same_but_for_case(label, known):
+            row = dataset[LABEL][:].index(value) + 1
+            raise InputError(f"task {task!r}, {split} split, row {row}: {_misspelled(label, other)}")
+        known.append(label)
+
+
+def _misspelled(label: str, other: str) -> str:
+    return (
+        f"the label {shown(repr(label))} differs from {shown(repr(other))} in case or spaces alone. Spell both alike."
+    )
 
 
 def _meaning() -> str:
@@ -215,6 +264,7 @@ def _encode_rows(
     indices: list[int],
     tokenizer: PreTrainedTokenizerBase,
     names: list[str] | None,
+    for_training: bool,
     label2id: dict[str, int],
     where: str,
     max_length: int,
@@ -223,15 +273,20 @@ def _encode_rows(
     labels = []
     for i, (premise, hypothesis, label) in enumerate(zip(*(rows[column] for column in (*TEXTS, LABEL)), strict=True)):
         row = f"{where}, row {indices[i] + 1}"
-        if premise is None or hypothesis is None or label is None:
+        if premise is None or hypothesis is None:
             raise InputError(f"{row}: an empty value (null); fill it in or delete the row.")
-        # A ClassLabel's -1 means that the label was left out.
-        name = label if names is None else names[label] if 0 <= label < len(names) else str(label)
+        row = f"{row} ({shown(hypothesis)})"
+        name = _label(label, names)
+        if name is None:
+            raise InputError(f"{row}: the label is missing; fill it in or delete the row.")
         if name not in label2id:
+            if other := same_but_for_case(name, label2id):
+                raise InputError(f"{row}: {_misspelled(name, other)}")
             raise InputError(
-                f"{row} ({shown(hypothesis)}): unknown label {name!r}; the model knows {', '.join(label2id)}. Mend "
-                f"the row, or train on examples with that label."
+                f"{row}: unknown label {name!r}; the model knows {', '.join(label2id)}. "
+                f"{mend_of_unknown(for_training)}"
             )
         labels.append(label2id[name])
     features = tokenizer(rows[TEXTS[0]], rows[TEXTS[1]], truncation=True, max_length=max_length, padding=padding)
-    return dict(features) | {"labels": labels}
+    is_cut = [bool(encoding.overflowing) for encoding in features.encodings or ()]
+    return dict(features) | {"labels": labels, IS_CUT: is_cut}

@@ -21,9 +21,9 @@ from ..data.arguments import DataArguments
 from ..errors import InputError
 from ..model_loading import ModelArguments
 from ..scores import Metric
-from .head import Head, Splits, Tasks, distinct
+from .head import IS_CUT, Head, Splits, Tasks, distinct
 from .labels import labels_by_task, predicted_labels, task_with_all_labels
-from .tag_features import IGNORED, encode_rows
+from .tag_features import IGNORED, LOST_ENTITIES, TAG_PLACES, encode_rows
 
 PREFIX_SPACE_MODELS = {"bloom", "gpt2", "roberta", "deberta"}
 """Models whose tokenizers take words one by one only if each begins with a space."""
@@ -100,7 +100,9 @@ class TokenClassification(Head):
     def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
         """Features of each task: `input_ids`, `attention_mask` and `labels` (-100 where no tag is predicted).
 
-        Training sentences in which the tokenizer finds nothing to tag are left out.
+        Training sentences in which the tokenizer finds nothing to tag are left out. The other splits have `tag_places`
+        too, from which a word's tag is read: its label's place among those of the sentence, -1 where it has none. A
+        warning tells how many sentences are cut.
 
         Raises:
             InputError: an unknown tag, words and tags of unequal number, or an empty value; names task, split and row.
@@ -108,6 +110,7 @@ class TokenClassification(Head):
         max_length = self.max_length(tokenizer, tokenizer.num_special_tokens_to_add(), "words", "sentence")
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         tokenizer(["a"], truncation=True, max_length=max_length, padding=self._padding, is_split_into_words=True)
+        is_train = split == "train"
         encoded = {}
         for task, dataset in tasks.items():
             text, tags = self._columns(task, dataset)
@@ -125,9 +128,19 @@ class TokenClassification(Head):
                     "max_length": max_length,
                     "padding": self._padding,
                     "all_subwords": self.args.label_all_tokens,
-                    "drop_empty": split == "train",
+                    "for_training": is_train,
                 },
             )
+        # A task of which no sentence is left has no columns.
+        left = {task: dataset for task, dataset in encoded.items() if len(dataset)}
+        lost = sum(sum(dataset[LOST_ENTITIES][:]) for dataset in left.values())
+        lost_where = f"; entities behind the cut, which are not {'trained on' if is_train else 'scored'}: {lost}"
+        self.warn_of_cuts(left, split, max_length, tokenizer, "sentences", lost_where)
+        for task, dataset in left.items():
+            helpers = [IS_CUT, LOST_ENTITIES, *([TAG_PLACES] if is_train else [])]
+            inputs = [name for name in dataset.column_names if name not in (*helpers, TAG_PLACES)]
+            # The places are hidden: with --remove_unused_columns False the trainer would put them into batches.
+            encoded[task] = dataset.remove_columns(helpers).with_format(columns=inputs)
         return encoded
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
@@ -174,11 +187,17 @@ class TokenClassification(Head):
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
     ) -> None:
-        """Write the test split's `predictions{suffix}.txt`: a line of tags for each sentence, as Hugging Face does."""
+        """Write the test split's `predictions{suffix}.txt`: a line for each sentence, with a tag for each word.
+
+        The tag is that of the word's first subword; `O` where the model saw none, behind the cut for instance.
+        """
         if stage != "predict":
             return
         predicted, _ = self.tags(prediction.predictions, prediction.label_ids)
-        lines = "".join(" ".join(tags) + "\n" for tags in predicted)
+        lines = "".join(
+            " ".join("O" if place < 0 else tags[place] for place in places) + "\n"
+            for tags, places in zip(predicted, features.with_format(None)[TAG_PLACES], strict=True)
+        )
         (folder / f"predictions{suffix}.txt").write_text(lines, encoding="utf-8")
 
     @property

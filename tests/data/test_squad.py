@@ -166,6 +166,26 @@ def test_broken_nesting_is_named(
     assert found in message
 
 
+@pytest.mark.parametrize("data", ["x", None, {"title": "t", "paragraphs": []}], ids=repr)
+@pytest.mark.parametrize("version", [{}, {"version": "1.1"}], ids=repr)
+def test_data_that_is_no_list_is_named(
+    write: Callable[..., str], refusal: Callable[..., str], data: Any, version: dict[str, str]
+) -> None:
+    path = write("de.json", json.dumps({**version, "data": data}))
+    message = refusal(kind=Questions, train_file=[f"de={path}"])
+    assert message.startswith(
+        f"Task 'de', train data: {path}: \"data\" must be a list, in a SQuAD file of articles, not"
+    )
+
+
+def test_a_column_may_be_called_data(load: Callable[..., Any], write: Callable[..., str]) -> None:
+    """In a file of one object."""
+    content = {"question": "Wo?", "data": "x"}
+    assert load(kind=Questions, train_file=[write("de.json", json.dumps(content))])["train"]["de"].to_list() == [
+        content
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [

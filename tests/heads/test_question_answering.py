@@ -519,7 +519,8 @@ def test_bad_columns_are_named(dataset: Dataset, split: str, message: str) -> No
         ({"n_best_size": 0}, "--n_best_size 0 must be at least 1"),
         ({"answer_normalization": "bleu"}, "--answer_normalization bleu is neither squad nor mlqa"),
         ({"answer_normalization": "mlqa", "version_2_with_negative": True}, "no scores for --version_2_with_negative"),
-        ({"max_seq_length": 131}, "--doc_stride 128 must be smaller .* 131 tokens, and 3 of them"),
+        ({"max_seq_length": 131}, "--doc_stride 128 must be smaller .* 131 tokens, and 3 of them .*raise --max_seq"),
+        ({"max_seq_length": 600, "doc_stride": 600}, r"512 tokens, .* Lower it: the model takes no more tokens\.$"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:

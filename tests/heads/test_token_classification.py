@@ -11,6 +11,8 @@ import pytest
 import seqeval.metrics
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -287,14 +289,106 @@ def test_without_any_entity_the_scores_are_0() -> None:
 def test_predictions_are_written_a_line_a_sentence(tmp_path: Path) -> None:
     its_head = head()
     output = prediction(its_head, [*ROWS, [(None, "O")]])
+    places = Dataset.from_dict({"tag_places": [[0, 1, 2, 3], [0, 1], []]})
     its_head.write_predictions(
-        tmp_path, "predict", "_sw", PredictionOutput(output.predictions, output.label_ids, None), Dataset.from_dict({})
+        tmp_path, "predict", "_sw", PredictionOutput(output.predictions, output.label_ids, None), places
     )
     lines = (tmp_path / "predictions_sw.txt").read_text(encoding="utf-8").split("\n")
     assert lines == ["B-PER I-PER O B-PER", "O B-LOC", "", ""]
 
 
+PIECES = st.sampled_from([*WORDS, "\u200b", "\u200d"])
+SENTENCES = st.lists(st.lists(st.tuples(PIECES, st.sampled_from(TAGS)), max_size=12), min_size=1, max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sentences=SENTENCES, length=st.integers(3, 20), every=st.booleans(), side=st.sampled_from(["left", "right"]))
+def test_a_line_has_a_tag_for_each_word(
+    model_folder: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    sentences: list[list[tuple[str, str]]],
+    length: int,
+    every: bool,
+    side: str,
+) -> None:
+    """That of its first subword; O for words behind the cut, and for those without a subword."""
+    tokenizer = AutoTokenizer.from_pretrained(model_folder, padding_side=side)
+    rows = data(*(([word for word, _ in row], [tag for _, tag in row]) for row in sentences))
+    if not any(sentences):
+        rows = rows.cast(Features({name: List(Value("string")) for name in rows.column_names}))
+    its_head = head(max_seq_length=length, label_all_tokens=every)
+    features = its_head.encode({"sw": rows}, tokenizer, "test")["sw"]
+    batch = its_head.collator(tokenizer)([dict(row) for row in features])
+    rng = np.random.default_rng(0)
+    predicted = rng.integers(len(its_head.labels), size=batch["labels"].shape)
+    folder = tmp_path_factory.mktemp("predictions")
+    its_head.write_predictions(
+        folder, "predict", "", PredictionOutput(predicted, batch["labels"].numpy(), None), features
+    )
+    lines = (folder / "predictions.txt").read_text(encoding="utf-8").splitlines()
+
+    expected = []
+    for row, ids, mask in zip(sentences, predicted.tolist(), batch["attention_mask"].tolist(), strict=True):
+        # Without the padding and [CLS], in the order of the words' pieces.
+        found = [its_head.labels[i] for i, is_token in zip(ids, mask, strict=True) if is_token][1:-1]
+        tags = []
+        for word, _ in row:
+            pieces = len(tokenizer.tokenize(word))
+            tags.append(found[0] if pieces and found else "O")
+            found = found[pieces:]
+        expected.append(" ".join(tags))
+    assert lines == expected
+
+
+def test_one_warning_tells_what_is_cut_also_from_the_cache(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second sentence loses two entities, the third three: of another one, the first word is seen."""
+    invisible = (["jana", "\u200b"], ["O", "B-PER"])
+    data((WORDS, TAGS), (2 * WORDS, 2 * TAGS), (3 * WORDS[:4], 3 * TAGS[:4]), invisible).save_to_disk(tmp_path)
+    rows = datasets.load_from_disk(str(tmp_path))
+    fingerprints = set()
+    for split, verb in (("train", "trained on"), ("test", "scored"), ("test", "scored")):
+        caplog.clear()
+        its_head = head(max_seq_length=10)
+        with caplog.at_level(logging.WARNING):
+            encoded = its_head.encode({"sw": rows, "de": rows.select([0])}, tokenizer, split)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{split}: sentences longer than 10 tokens (--max_seq_length), which are cut: 2 of 5; entities behind the "
+            f"cut, which are not {verb}: 5."
+        ]
+        fingerprints.add(encoded["sw"].cache_files[0]["filename"])
+        if split == "train":
+            assert encoded["sw"].column_names == ["input_ids", "token_type_ids", "attention_mask", "labels"]
+    assert len(fingerprints) == 2  # the third is the second's
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        head(max_seq_length=64).encode({"sw": rows}, tokenizer, "test")
+    assert not caplog.records
+    tokenizer.model_max_length, own = 10, tokenizer.model_max_length
+    with caplog.at_level(logging.WARNING):
+        head().encode({"sw": rows}, tokenizer, "test")
+    tokenizer.model_max_length = own
+    assert "longer than 10 tokens (all that the model takes)" in caplog.text
+
+
+def test_tags_behind_the_cut_are_not_scored(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Whoever predicts what is seen of the sentence has all of it right."""
+    its_head = head(max_seq_length=5)
+    labels = np.array(its_head.encode({"sw": data((WORDS, TAGS))}, tokenizer, "test")["sw"]["labels"][:])
+    metrics = its_head.compute_metrics(EvalPrediction(predictions=labels, label_ids=labels))
+    assert metrics == {"precision": 1, "recall": 1, "f1": 1, "accuracy": 1}
+
+
+def test_unknown_tags_in_training_are_to_be_mended(tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = data((["Juma"], ["B-X"]))
+    with pytest.raises(InputError, match=r"the model knows O, .*I-PER\. Mend the row\.$"):
+        head().encode({"sw": rows}, tokenizer, "train")
+    with pytest.raises(InputError, match=r"Mend the row, or train on examples with that label\.$"):
+        head().encode({"sw": rows}, tokenizer, "test")
+
+
 def test_predicted_labels_of_logits() -> None:
     logits = torch.tensor([[[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]]])
-    for given in (logits, (logits, "hidden states")):
-        assert predicted_labels(given, torch.zeros(1, 2)).tolist() == [[1, 0]]
+    for output in (logits, (logits, "hidden states")):
+        assert predicted_labels(output, torch.zeros(1, 2)).tolist() == [[1, 0]]
