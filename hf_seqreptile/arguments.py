@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import Field
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
 
 from .errors import InputError
 from .json_text import MAX_DEPTH, parse_json
@@ -36,7 +37,7 @@ def parse_arguments(
             the wrong type ends the process with code 2, as argparse does.)
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _Parser(dataclasses, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(dataclasses, epilog=epilog)
     if argv and argv[0].endswith((".json", ".yaml", ".yml")):
         argv = _arguments_of_file(Path(argv[0])) + argv[1:]
     try:
@@ -52,16 +53,42 @@ def parse_arguments(
     return tuple(parsed)
 
 
+USAGE = "%(prog)s [recipe.yaml] [--argument value …]; --help lists all"
+STOCK_HEADING = "arguments of transformers.TrainingArguments"
+
+
 class _Parser(HfArgumentParser):
-    """Hugging Face's parser, with a heading in the help for the settings of each method."""
+    """Hugging Face's parser, whose help shows defaults and has headings: each method's settings, then the stock's."""
+
+    def __init__(self, dataclasses: Sequence[Any], epilog: str) -> None:
+        # The list of all arguments would bury the message of an error that argparse prints below it.
+        super().__init__(dataclasses, usage=USAGE, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self._action_groups.sort(key=lambda group: group.title == STOCK_HEADING)
+        for action in self._actions:
+            if action.help and "(default" not in action.help:
+                action.help += _default_shown(action.default)
 
     @staticmethod
     def _parse_dataclass_field(parser: Any, field: Field) -> None:
-        if methods := METHOD_SETTINGS.get(field.name):
-            heading = f"settings of --method {', '.join(methods)}"
+        if heading := _heading(field):
             groups = {group.title: group for group in parser._action_groups}
             parser = groups.get(heading) or parser.add_argument_group(heading)
         HfArgumentParser._parse_dataclass_field(parser, field)
+
+
+def _heading(field: Field) -> str | None:
+    if methods := METHOD_SETTINGS.get(field.name):
+        return f"settings of --method {', '.join(methods)}"
+    is_stock = TrainingArguments.__dataclass_fields__.get(field.name) is field
+    return STOCK_HEADING if is_stock else None
+
+
+def _default_shown(default: Any) -> str:
+    value = default.value if isinstance(default, Enum) else default
+    says_something = value or type(value) in (int, float)
+    if not says_something or value == argparse.SUPPRESS:
+        return ""
+    return f" (default: {value})".replace("%", "%%")
 
 
 MAX_BYTES = 2**20

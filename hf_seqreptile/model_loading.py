@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from .errors import InputError
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
@@ -83,11 +90,12 @@ def load_model(
     )
     if labels is not None:
         _set_labels(config, labels, will_train)
+    if auto_class is AutoModelForQuestionAnswering:
+        _set_start_and_end(config, path, will_train)
     options = args.tokenizer_options(config.model_type)
     argument = "tokenizer_name" if args.tokenizer_name else MODEL
     tokenizer = _from_pretrained(argument, AutoTokenizer, args.tokenizer_name or path, **options, **hub)
-    if not tokenizer.is_fast:
-        raise InputError(f"{path} has no fast tokenizer, which this script needs to match words and subwords.")
+    _check_tokenizer(tokenizer, argument, args.tokenizer_name or path)
     model = _from_pretrained(
         MODEL,
         auto_class,
@@ -119,6 +127,25 @@ def _set_labels(config: PreTrainedConfig, labels: Sequence[str], will_train: boo
     config.id2label = dict(enumerate(labels))
 
 
+def _set_start_and_end(config: PreTrainedConfig, path: str, will_train: bool) -> None:
+    if config.num_labels != 2 and not will_train:
+        raise InputError(
+            f"--{MODEL} {path} is a {' or '.join(config.architectures or ['model'])} with {config.num_labels} labels; "
+            f"an answer has two, its start and its end. Give a model that was trained on questions, or add --do_train."
+        )
+    config.num_labels = 2
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, argument: str, path: str) -> None:
+    if not tokenizer.is_fast:
+        raise InputError(f"{path} has no fast tokenizer, which this script needs to match words and subwords.")
+    # Where a folder has no tokenizer's files, transformers makes one up. "▁" is SentencePiece's sign for a space.
+    if set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens) <= {"▁"}:
+        is_model = argument == MODEL
+        mend = "Copy its files there, or name one with --tokenizer_name." if is_model else "Name another."
+        raise InputError(f"--{argument} {path} has no tokenizer: its vocabulary would be special tokens alone. {mend}")
+
+
 def label_names(config: PreTrainedConfig) -> list[str]:
     """The names of a model's classes, in the order of their ids."""
     return [label for _, label in sorted((config.id2label or {}).items())]
@@ -146,7 +173,7 @@ def _from_pretrained(argument: str, auto_class: Any, path: str, **kwargs: Any) -
                 f"start with a new head."
             ) from error
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         # The Hub's names have the form owner/name.
         is_path = path.startswith((".", "/", "~")) or path.count("/") > 1
         reason = "no such folder." if is_path and not Path(path).exists() else str(error).strip().splitlines()[0]

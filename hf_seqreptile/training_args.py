@@ -1,6 +1,7 @@
 """The training arguments: `transformers.TrainingArguments` plus the method and its settings."""
 
 import json
+import math
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from transformers import TrainingArguments
 
 from .errors import InputError
 from .method_settings import MethodSettings
+from .stock_arguments import check_as_given, check_with_the_library
 
 PRIVATE_ARGUMENTS = {"output_dir", "hub_token", "hub_model_id", "resume_from_checkpoint", "run_name", "logging_dir"}
 TRAINING_ARGUMENTS_FILE = "training_args.json"
@@ -18,6 +20,39 @@ CHANGEABLE = ("examples", "examples_per_draw", "inner_steps", "max_steps", "num_
 
 Other changes would have no effect, such as the learning rate's: the checkpoint's optimizer has its own.
 """
+
+
+_AT_LEAST_1 = (lambda x: x >= 1, "at least 1")
+_NOT_NEGATIVE = (lambda x: x >= 0, "at least 0")
+_SEED = (lambda x: 0 <= x < 2**32, "from 0 to 2**32 - 1")
+_MOMENT = (lambda x: 0 <= x < 1, "in [0, 1)")
+_RANGES = (
+    ("learning_rate", "α", lambda x: x > 0, "above 0"),
+    ("num_train_epochs", "", lambda x: x > 0, "above 0"),
+    ("per_device_train_batch_size", "", *_AT_LEAST_1),
+    ("per_device_eval_batch_size", "", *_AT_LEAST_1),
+    ("gradient_accumulation_steps", "", *_AT_LEAST_1),
+    ("eval_accumulation_steps", "", *_AT_LEAST_1),
+    ("tasks_per_step", "M", *_AT_LEAST_1),
+    ("log_gradient_alignment", "", *_AT_LEAST_1),
+    (
+        "task_sampling_exponent",
+        "q",
+        lambda x: 0 <= x <= 1,
+        "in [0, 1]: 0 draws every task equally often, 1 in proportion to its size",
+    ),
+    ("label_smoothing_factor", "", lambda x: 0 <= x <= 1, "in [0, 1]"),
+    ("weight_decay", "", *_NOT_NEGATIVE),
+    ("adam_beta1", "", *_MOMENT),
+    ("adam_beta2", "", *_MOMENT),
+    ("adam_epsilon", "", *_NOT_NEGATIVE),
+    ("seed", "", *_SEED),
+    ("data_seed", "", *_SEED),
+    ("dataloader_num_workers", "", *_NOT_NEGATIVE),
+    ("dataloader_prefetch_factor", "", *_AT_LEAST_1),
+    ("neftune_noise_alpha", "", *_NOT_NEGATIVE),
+)
+"""Arguments with their symbols, what they must satisfy, and that in words."""
 
 
 @dataclass
@@ -79,19 +114,10 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
 
     def __post_init__(self) -> None:
         MethodSettings.__post_init__(self)
-        if self.per_device_train_batch_size < 1:
-            raise InputError(
-                f"--per_device_train_batch_size is {self.per_device_train_batch_size}; it must be at least 1."
-            )
-        if self.tasks_per_step is not None and self.tasks_per_step < 1:
-            raise InputError(f"--tasks_per_step (M) is {self.tasks_per_step}; it must be at least 1.")
-        if self.log_gradient_alignment is not None and self.log_gradient_alignment < 1:
-            raise InputError(f"--log_gradient_alignment is {self.log_gradient_alignment}; it must be at least 1.")
-        if not 0 <= self.task_sampling_exponent <= 1:
-            raise InputError(
-                f"--task_sampling_exponent (q) is {self.task_sampling_exponent}; it must be in [0, 1]: "
-                f"0 draws every task equally often, 1 in proportion to its size."
-            )
+        for name, symbol, is_valid, words in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not (is_valid(value) and math.isfinite(value)):
+                raise InputError(f"--{name}{f' ({symbol})' if symbol else ''} is {value}; it must be {words}.")
         if self.train_sampling_strategy not in ("group_by_length", "random"):
             raise InputError(
                 f"--train_sampling_strategy {self.train_sampling_strategy} is not supported: examples are drawn "
@@ -107,8 +133,13 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
         if self.deepspeed:
             # Without the package, transformers would fail over its absence.
             raise InputError("DeepSpeed is not supported: use DistributedDataParallel (torchrun, accelerate launch).")
+        check_as_given(self)
         given = {f.name for f in fields(self) if f.init and not _is_default(getattr(self, f.name), f)}
-        TrainingArguments.__post_init__(self)
+        try:
+            TrainingArguments.__post_init__(self)
+        except TypeError as error:  # a JSON object with an unknown name
+            raise InputError(str(error)) from error
+        check_with_the_library(self)
         # Pinned memory serves copies to an accelerator; without one, torch warns at every loader.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         self._not_given = {name: value for name, value in self.to_dict().items() if name not in given}

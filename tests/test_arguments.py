@@ -1,10 +1,12 @@
 """The command line: Hugging Face's arguments with their defaults, ours beside them, and files of arguments."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import TrainingArguments
 
 from hf_seqreptile import METHODS, InputError, MultiTaskTrainingArguments
@@ -103,12 +105,13 @@ def test_values_are_taken(tmp_path: Path) -> None:
     values = parsed(
         "--output_dir", str(tmp_path), "--languages", "de", "no", "--max_train_samples", "6000", "nl=200",
         "--train_file", "de=a.conllu", "en=b.jsonl", "--inner-steps", "30", "--outer_learning_rate", "0.3",
-        "--lr_scheduler_kwargs", '{"num_cycles": 2}', "--do_train", "--bf16", "False", "--method", "seq_reptile",
+        "--activation_checkpointing_kwargs", '{"every_n_layers": 2}', "--do_train", "--bf16", "False",
+        "--method", "seq_reptile",
     )  # fmt: skip
     assert values["languages"] == ["de", "no"] and values["max_train_samples"] == ["6000", "nl=200"]
     assert values["train_file"] == ["de=a.conllu", "en=b.jsonl"]
     assert values["inner_steps"] == 30 and values["outer_learning_rate"] == 0.3
-    assert values["lr_scheduler_kwargs"] == {"num_cycles": 2}
+    assert values["activation_checkpointing_kwargs"] == {"every_n_layers": 2}
     assert values["do_train"] is True and values["do_eval"] is False and values["bf16"] is False
 
 
@@ -123,12 +126,12 @@ do_train: true
 bf16: false
 max_seq_length: null
 model_name_or_path: org/tiny
-lr_scheduler_kwargs: {num_cycles: 2, flag: true}
+activation_checkpointing_kwargs: {every_n_layers: 2, flag: true}
 """
 AS_JSON = {
     "method": "seq_reptile", "languages": ["de", "no", "sw"], "max_train_samples": [6000, "no=200"],
     "learning_rate": 3e-4, "inner_steps": 30, "do_train": True, "bf16": False, "max_seq_length": None,
-    "model_name_or_path": "org/tiny", "lr_scheduler_kwargs": {"num_cycles": 2, "flag": True},
+    "model_name_or_path": "org/tiny", "activation_checkpointing_kwargs": {"every_n_layers": 2, "flag": True},
 }  # fmt: skip
 
 
@@ -174,11 +177,93 @@ def test_a_files_mistakes_are_named(tmp_path: Path, name: str, text: str | None,
         (["--foo"], r"Unknown argument --foo\. .*--help lists all"),
         (["de=a.conll"], r"Unknown argument de=a\.conll\."),
         (["--load_best_model_at_end"], "--load_best_model_at_end requires"),
+        (["--learning_rate=-0.001"], r"^--learning_rate \(α\) is -0\.001; it must be above 0\.$"),
+        (["--learning_rate", "0"], r"^--learning_rate \(α\) is 0\.0; it must be above 0\.$"),
+        (["--learning_rate", "inf"], r"^--learning_rate \(α\) is inf; it must be above 0\.$"),
+        (["--gradient_accumulation_steps", "0"], "^--gradient_accumulation_steps is 0; it must be at least 1"),
+        (["--per_device_eval_batch_size", "0"], "^--per_device_eval_batch_size is 0; it must be at least 1"),
+        (["--num_train_epochs", "-1"], r"^--num_train_epochs is -1\.0; it must be above 0"),
+        (["--seed", "-1"], r"^--seed is -1; it must be from 0 to 2\*\*32 - 1"),
+        (["--adam_beta1", "1.5"], r"^--adam_beta1 is 1\.5; it must be in \[0, 1\)"),
+        (["--dataloader_num_workers", "-1"], "^--dataloader_num_workers is -1; it must be at least 0"),
+        (["--report_to", "wandbb"], "^--report_to wandbb: wandbb is not supported, only .*wandb"),
+        (["--optim_args", "foo"], "^--optim_args foo: write name=value, with commas"),
+        (["--optim", "sgd", "--optim_args", "momentum=-1"], "^--optim sgd --optim_args momentum=-1: Invalid momentum"),
+        (["--lr_scheduler_kwargs", "notjson"], "^--lr_scheduler_kwargs notjson is no JSON object; write one"),
+        (["--lr_scheduler_kwargs", "[1]"], r"^--lr_scheduler_kwargs \[1\] is no JSON object"),
+        (["--fsdp_config", "{"], "^--fsdp_config { is no JSON object"),
+        (["--accelerator_config", '{"foo": 1}'], "AcceleratorConfig.* unexpected keyword argument 'foo'"),
+        (
+            ["--lr_scheduler_kwargs", '{"num_cycles": 2}'],
+            "^--lr_scheduler_type linear --lr_scheduler_kwargs {'num_cycles': 2}: .*unexpected keyword argument",
+        ),
+        (["--lr_scheduler_type", "cosine_with_min_lr"], "^--lr_scheduler_type cosine_with_min_lr .*min_lr_rate"),
     ],
 )
 def test_arguments_are_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+    """All when arguments are parsed, before anything is loaded."""
     with pytest.raises(InputError, match=message):
         parsed("--output_dir", str(tmp_path), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package"),
+    [
+        (["--report_to", "wandb"], "wandb"),
+        (["--optim", "adamw_bnb_8bit"], "bitsandbytes"),
+        (["--optim", "galore_adamw", "--optim_target_modules", "query"], "galore_torch"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(tmp_path: Path, arguments: list[str], package: str) -> None:
+    if find_spec(package):
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(InputError, match=f"^{arguments[0]} {arguments[1]}: .*{package}"):
+        parsed("--output_dir", str(tmp_path), *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--optim", "adafactor"],
+        ["--optim", "sgd", "--optim_args", "momentum=0.9, nesterov=true"],
+        ["--lr_scheduler_type", "cosine_with_restarts", "--lr_scheduler_kwargs", '{"num_cycles": 2}'],
+        ["--lr_scheduler_type", "reduce_lr_on_plateau", "--eval_strategy", "steps"],
+        ["--report_to", "all"],
+        ["--bf16", "--use_cpu"],
+    ],
+)
+def test_what_the_library_can_make_is_taken(tmp_path: Path, arguments: list[str]) -> None:
+    parsed("--output_dir", str(tmp_path), *arguments)
+
+
+def test_checking_arguments_draws_no_random_numbers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    parsed("--output_dir", str(tmp_path))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="has an accelerator")
+@pytest.mark.parametrize("name", ["bf16", "bf16_full_eval"])
+def test_bf16_without_an_accelerator_needs_use_cpu(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"^--{name} finds no accelerator on this machine; add --use_cpu"):
+        parsed("--output_dir", str(tmp_path), f"--{name}")
+
+
+@pytest.mark.parametrize("below", ["", "in/it"])
+def test_an_output_folder_that_is_a_file(tmp_path: Path, below: str) -> None:
+    file = write(tmp_path / "a file", "x")
+    folder = Path(file, below)
+    with pytest.raises(InputError, match=f"^--output_dir {folder}: {file} is a file; choose another folder"):
+        parsed("--output_dir", str(folder))
+
+
+def test_an_error_is_not_buried_under_the_list_of_all_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--learning_rate", "--do_train")
+    usage, error = capsys.readouterr().err.strip().splitlines()
+    assert usage.startswith("usage: ") and usage.endswith("[recipe.yaml] [--argument value …]; --help lists all")
+    assert error.endswith("error: argument --learning_rate/--learning-rate: expected one argument")
 
 
 def test_the_help_names_all_arguments_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,6 +280,31 @@ def test_the_help_shows_each_methods_settings_under_its_heading(capsys: pytest.C
         assert f"--{name} " in section
     of_method = text.split("--method METHOD  ")[1].split("--tasks_per_step")[0]
     assert all(method in of_method for method in METHODS)
+
+
+def test_the_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the arguments that have one; a default that is None, False or empty says nothing."""
+    text = help_text(capsys)
+    parts = {part.split()[0].strip(","): " ".join(part.split()) for part in text.split("\n  --")}
+    telling = {
+        name: value for name, value in (HUGGING_FACES | OURS).items() if value is not None and value is not False
+    }
+    telling |= {"recadam_t0": 250.0, "recadam_gamma": 5000.0, "num_train_epochs": 3.0, "eval_strategy": "no"}
+    telling |= {"weight_decay": 0.0, "warmup_steps": 0, "optim": "adamw_torch_fused"}
+    assert telling.keys() > {"method", "task_sampling_exponent", "learning_rate", "gradvac_beta"}
+    for name, value in telling.items():
+        assert parts[name].count(f"(default: {value})") == 1, name
+    assert not [empty for empty in ("None", "False", "[]", ")", "=") if f"default: {empty}" in text]
+    assert "at the cost of ~20% slower training" in parts["activation_checkpointing"] and "%%" not in text
+
+
+def test_the_help_begins_with_what_is_not_the_stock_trainers(capsys: pytest.CaptureFixture[str]) -> None:
+    ours, stock = help_text(capsys).split("arguments of transformers.TrainingArguments:")
+    stock_names = {name for name in vars(TrainingArguments(output_dir="out")) if not name.startswith("_")}
+    assert all(f"--{name} " in ours for name in HUGGING_FACES | OURS)
+    left_to_stock = stock_names - OURS.keys() - {"distributed_state", "deepspeed_plugin"}
+    assert len(left_to_stock) > 100 and not [name for name in left_to_stock if f"\n  --{name} " in ours]
+    assert not [name for name in OURS if f"\n  --{name} " in stock]
 
 
 def help_text(capsys: pytest.CaptureFixture[str], epilog: str = "") -> str:

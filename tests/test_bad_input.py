@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassification
 
+from hf_seqreptile.model_loading import ModelArguments, load_model
 from tests import scripts
 from tests.scripts import SEQ_REPTILE, Workplace, main, write
 
@@ -89,6 +91,9 @@ def test_the_process_says_it_on_stderr_and_exits_with_2(place: Workplace) -> Non
         (["--load_best_model_at_end"], "--load_best_model_at_end requires"),
         (["--learning_rat_e", "1"], "Unknown argument --learning_rat_e 1. Did you mean --learning_rate?"),
         (["--max_steps", "many"], "invalid int value: 'many'"),
+        (["--learning_rate", "0"], "--learning_rate (α) is 0.0; it must be above 0."),
+        (["--report_to", "wandbb"], "--report_to wandbb: wandbb is not supported, only"),
+        (["--optim_args", "foo"], "--optim_args foo: write name=value, with commas between several."),
         (["--learning_rate", "1e30"], "The loss of task 'en' is nan at step 2. Lower --learning_rate"),
         (["--dataset_name", "sample"], "--dataset_name and --train_file exclude each other."),
     ],
@@ -213,7 +218,9 @@ def test_a_folder_with_a_finished_model(place: Workplace, finished: list[str], c
 def test_an_output_folder_that_is_a_file(place: Workplace, finished: list[str], capsys: pytest.CaptureFixture) -> None:
     file = write(place.path("a file"), "x")
     assert main(*finished, "--output_dir", file) == 2
-    assert f"File exists: '{file}'" in capsys.readouterr().err
+    assert f"--output_dir {file}: {file} is a file; choose another folder." in capsys.readouterr().err
+    assert main(*finished, "--output_dir", file, "--dry_run") == 2
+    assert f"--output_dir {file}: {file} is a file; choose another folder." in capsys.readouterr().err
 
 
 def test_a_head_of_another_size(place: Workplace, finished: list[str], capsys: pytest.CaptureFixture) -> None:
@@ -229,6 +236,39 @@ def test_a_head_of_another_size(place: Workplace, finished: list[str], capsys: p
                   str(place.path("evaluated"))]  # fmt: skip
     assert main(*arguments, *evaluation) == 2
     assert "unknown label 'B-TIME'; the model knows O, B-LOC" in capsys.readouterr().err
+
+
+def test_a_model_without_a_tokenizer(place: Workplace, refusal: Callable[..., str], tmp_path: Path) -> None:
+    """For which transformers makes one up that knows special tokens alone."""
+    model = tmp_path / "model"
+    shutil.copytree(place.model, model, ignore=shutil.ignore_patterns("tokenizer*", "vocab*", "special_tokens*"))
+    why = "has no tokenizer: its vocabulary would be special tokens alone."
+    assert refusal("--model_name_or_path", str(model)) == (
+        f"--model_name_or_path {model} {why} Copy its files there, or name one with --tokenizer_name."
+    )
+    assert refusal("--tokenizer_name", str(model)) == f"--tokenizer_name {model} {why} Name another."
+    named = ModelArguments(str(model), tokenizer_name=place.model)
+    _, tokenizer = load_model(AutoModelForTokenClassification, named, ["O"], texts=tuple)
+    assert "Bonn" in tokenizer.get_vocab()
+
+
+def test_questions_to_a_model_of_another_task(
+    place: Workplace, finished: list[str], capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """Whose head has another number of labels: training makes a new one, evaluation has nothing to evaluate."""
+    arguments = [
+        "--model_name_or_path", str(place.path("finished")), "--dataset_name", "sample", "--languages", "sw",
+        "--max_seq_length", "64", "--doc_stride", "8", "--max_train_samples", "4", "--max_eval_samples", "4",
+        "--cache_dir", str(tmp_path / "cache"), "--output_dir", str(tmp_path / "out"), *scripts.TRAINING,
+    ]  # fmt: skip
+    assert main(*arguments, "--do_eval", script="run_qa") == 2
+    assert (
+        f"error: --model_name_or_path {place.path('finished')} is a BertForTokenClassification with 7 labels; an "
+        f"answer has two, its start and its end. Give a model that was trained on questions, or add --do_train."
+    ) in capsys.readouterr().err
+    train = ["--method", "mtl", "--max_steps", "1", "--do_train", "--do_eval"]
+    assert main(*arguments, *train, script="run_qa") == 0
+    assert AutoModelForQuestionAnswering.from_pretrained(tmp_path / "out").qa_outputs.out_features == 2
 
 
 @pytest.fixture
