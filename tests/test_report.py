@@ -1,6 +1,7 @@
 """The command that reports finished runs: what it reads, leaves out and writes."""
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_a_second_report_replaces_the_first(runs: Path, capsys: pytest.CaptureFi
     ("arguments", "message"),
     [
         (["absent"], "absent matches nothing"),
-        (["empty", "unscored"], "No finished run with scores"),
+        (["empty", "unscored", "nan"], "No finished run with scores"),
         (["a", "--output_dir", "a/scores.md"], "scores.md"),
     ],
 )
@@ -83,6 +84,7 @@ def test_what_the_user_can_mend_ends_with_code_2(
 ) -> None:
     (runs / "empty").mkdir()
     write_run(runs / "unscored", "mtl", {"de": 0.5})
+    write_run(runs / "nan", "mtl", {"de": math.nan}, start={"de": 0.25})
     (runs / "unscored" / "scores.json").unlink()
     monkeypatch.chdir(runs)
     with pytest.raises(SystemExit) as exit_:
@@ -91,4 +93,5 @@ def test_what_the_user_can_mend_ends_with_code_2(
     assert exit_.value.code == 2 and message in error and "Traceback" not in error
     assert "report" not in {path.name for path in runs.iterdir()}
     if "unscored" in arguments:
-        assert "empty has no" in error and "unscored has no scores" in error
+        assert "empty has no" in error and "unscored has no scores." in error
+        assert "nan has no scores of its method mtl (rows of its scores.json: before training, mtl)" in error

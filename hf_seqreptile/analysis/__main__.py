@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import datasets
 import transformers
 
 from ..offline_encoder import OFFLINE_ENCODER
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Loading an encoder without its head is what this is about; that a head is missing is no news.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
     with bad_input_exits():
         # A folder that is named twice is one run.
         folders = {Path(folder).resolve(): Path(folder) for folder in args.runs}

@@ -44,8 +44,9 @@ class _Ruler:
     def __init__(self, first: Encoder, base_model: str, texts: Texts, runs: int) -> None:
         tokenizer = AutoTokenizer.from_pretrained(first.path)
         self.first, self.base_model = first, base_model
-        self.texts = mask_texts(texts.measured, tokenizer)
+        # Before the texts: without a start there is no use for them.
         self.model, self.has_own_head = model_with_head(load_start(base_model).with_vocabulary_of(first))
+        self.texts = mask_texts(texts.measured, tokenizer)
         if not self.has_own_head:
             fit_head(self.model, texts.fitted, tokenizer)
         batches = sum(map(len, self.texts.batches.values()))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..publishing import SETTING_WORDS
+from ..settings_table import SETTING_WORDS
 from .runs import SavedRun
 
 SYMBOLS = {name: sign for name, (_, sign) in SETTING_WORDS.items() if sign} | {

@@ -18,11 +18,13 @@ from ..method_settings import WHERE_SETTINGS
 from ..methods import method_class
 from ..offline_encoder import OFFLINE_ENCODER
 from ..publishing import CARD_FILE, OFFLINE_MARK
-from ..scores import AVERAGE, Metric, ScoreTables
+from ..scores import AVERAGE, SCORES_JSON, Metric, ScoreTables
 from ..training_args import TRAINING_ARGUMENTS_FILE, MultiTaskTrainingArguments
 from .saved_json import are_texts, check, is_nested, read_object, without_null
 
-SCORES_JSON, RESULTS_JSON = "scores.json", "all_results.json"
+RESULTS_JSON = "all_results.json"
+COUNTS = ("train_samples", "eval_samples", "predict_samples")
+"""Numbers of examples among the results, all tasks together."""
 DRAWS = "draws/"
 ADAPTER_CONFIG = "adapter_config.json"
 HEADS: dict[str, type[Head]] = {
@@ -67,6 +69,8 @@ class SavedRun:
         tasks: what was trained on, in the order of the log; empty where no training loss was logged.
         languages: what was trained on, where the model card names it; one that was split has no task of its name.
         base_model: what was fine-tuned, where the model card names it: a name on the Hub, or the offline encoder's.
+        evaluated_on: what the scores are of, where the model card names it: a name on the Hub, `sample` or
+            `local-files`.
         log: the trainer's log history.
         metric: which metric the scores are.
         is_gathered: the folder above those of STL's models: it has scores, but neither a model nor a log.
@@ -85,6 +89,7 @@ class SavedRun:
     tasks: list[str]
     languages: list[str]
     base_model: str | None
+    evaluated_on: str | None
     log: list[dict[str, Any]]
     metric: Metric
     is_gathered: bool = False
@@ -139,11 +144,11 @@ def read_run(folder: Path) -> SavedRun:
     if of_stl and (folder / SCORES_JSON).is_file():
         scores, zero_shot = _read_scores(folder)
         runs = [_read_model(model) for model in of_stl]
-        sizes = [run.train_samples for run in runs if run.train_samples is not None]
+        counts = {n: sum(r.results[n] for r in runs) for n in COUNTS if all(n in r.results for r in runs)}
         tasks = [model.name for model in of_stl]
         return replace(
-            runs[0], folder=folder, scores=scores, results=_read_results(folder), zero_shot=zero_shot, tasks=tasks,
-            languages=tasks, log=[], train_samples=sum(sizes) if len(sizes) == len(runs) else None, is_gathered=True,
+            runs[0], folder=folder, scores=scores, results=_read_results(folder) | counts, zero_shot=zero_shot,
+            tasks=tasks, languages=tasks, log=[], train_samples=counts.get("train_samples"), is_gathered=True,
         )  # fmt: skip
     raise InputError(
         f"{folder} has no {TRAINING_ARGUMENTS_FILE}, so no training has finished there. Give the --output_dir of a "
@@ -157,7 +162,7 @@ def _read_model(folder: Path) -> SavedRun:
     config = read_object(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME))
     head = _head(config, folder)
     scores, zero_shot = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [])
-    languages, base_model = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None)
+    languages, base_model, evaluated_on = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None, None)
     log, results = _read_log(folder), _read_results(folder)
     return SavedRun(
         folder=folder,
@@ -172,6 +177,7 @@ def _read_model(folder: Path) -> SavedRun:
         tasks=list(_draws(log)),
         languages=languages,
         base_model=base_model,
+        evaluated_on=evaluated_on,
         log=log,
         metric=head.metric,
         is_adapter=is_adapter,
@@ -230,7 +236,7 @@ def _draws(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return counted
 
 
-def _read_card(folder: Path) -> tuple[list[str], str | None]:
+def _read_card(folder: Path) -> tuple[list[str], str | None, str | None]:
     path = folder / CARD_FILE
     try:
         card = ModelCard.load(path)
@@ -242,7 +248,10 @@ def _read_card(folder: Path) -> tuple[list[str], str | None]:
     languages = [named] if isinstance(named, str) else named
     check(base_model is None or isinstance(base_model, str), path, "`base_model` is not a text")
     check(are_texts(languages), path, "`language` is not a list of texts")
-    return languages, base_model
+    results = card.data.eval_results or []
+    evaluated_on = results[0].dataset_type if results else None
+    check(evaluated_on is None or isinstance(evaluated_on, str), path, "the `type` of a dataset is not a text")
+    return languages, base_model, evaluated_on
 
 
 def _read_scores(folder: Path) -> tuple[ScoreTables, list[str]]:

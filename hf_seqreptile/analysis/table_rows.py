@@ -1,7 +1,7 @@
 """The rows of a report's table: which runs make one, what it is called, its statistics over seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from ..scores import AVERAGE, START, Scores
@@ -74,16 +74,38 @@ class Row:
 
 
 @dataclass(frozen=True)
+class EvaluationData:
+    """What scores are of, as far as the run's folder tells; `None` is what it does not.
+
+    Args:
+        dataset: `sample`, `local-files` or a name on the Hub.
+        examples: of all tasks together.
+        may_lack_answers: whether questions may have no answer, as in SQuAD 2.0.
+    """
+
+    dataset: str | None
+    examples: float | None
+    may_lack_answers: bool
+
+    def __str__(self) -> str:
+        count = "?" if self.examples is None else f"{self.examples:,g}"
+        dataset = (self.dataset or "unknown data").replace("local-files", "local files")
+        return f"{count} examples of {dataset}{', with unanswerable questions' if self.may_lack_answers else ''}"
+
+
+@dataclass(frozen=True)
 class ScoredRun:
     """A run's scores in one table, as finite fractions and without averages.
 
     Args:
         run: the run.
+        data: what was evaluated.
         own: by task.
         start: those before training; empty where they were not taken.
     """
 
     run: SavedRun
+    data: EvaluationData
     own: Scores
     start: Scores
 
@@ -93,8 +115,11 @@ class ScoredRun:
         return frozenset(self.own).intersection(self.run.zero_shot)
 
     def fits(self, other: "ScoredRun") -> bool:
-        """Whether its tasks are among the other's, trained on or not as there."""
-        return self.own.keys() <= other.own.keys() and self.zero_shot == other.zero_shot.intersection(self.own)
+        """Whether its tasks are among the other's, of the same data, and trained on or not as there."""
+        # The number of examples is that of all tasks, and says nothing where one run has fewer.
+        data = self.data if self.own.keys() == other.own.keys() else replace(self.data, examples=other.data.examples)
+        same_kind = self.zero_shot == other.zero_shot.intersection(self.own)
+        return self.own.keys() <= other.own.keys() and same_kind and data == other.data
 
 
 def start_row(members: Sequence[ScoredRun], tasks: Sequence[str]) -> tuple[bool, list[Row]]:

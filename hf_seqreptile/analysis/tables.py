@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from ..scores import AVERAGE, MISSING, START, Metric, Scores, scores_by_task
 from .runs import SavedRun
-from .table_rows import Row, ScoredRun, method_rows, start_row
+from .table_rows import EvaluationData, Row, ScoredRun, method_rows, start_row
 
 EXACT_MATCH = Metric("exact_match", perfect=100)
 """Question answering's second score, which scores.json leaves out."""
+EXACT = Metric("exact", perfect=100)
+"""The same where questions may have no answer."""
 PREFIXES = {"validation": "eval", "test": "predict"}
 
 
@@ -27,6 +29,7 @@ class Table:
         zero_shot: the tasks without training examples.
         rows: the start, if it was evaluated, then the methods in the paper's order.
         starts_agree: whether runs of one seed scored alike before training; where not, the start is left out.
+        data: what was evaluated, where other tables of this score are of other data; else empty.
     """
 
     name: str
@@ -37,11 +40,13 @@ class Table:
     zero_shot: frozenset[str]
     rows: Sequence[Row]
     starts_agree: bool
+    data: str = ""
 
     @property
     def title(self) -> str:
-        """Problem, split and score, with the unit."""
-        return f"{self.problem.replace('-', ' ').capitalize()}, {self.split}: {self.metric.label} (%)"
+        """Problem, split, what was evaluated where that differs, and score, with the unit."""
+        data = f" ({self.data})" if self.data else ""
+        return f"{self.problem.replace('-', ' ').capitalize()}, {self.split}{data}: {self.metric.label} (%)"
 
     @property
     def methods(self) -> list[Row]:
@@ -90,7 +95,7 @@ class Table:
             notes.append(f"{AVERAGE}: the mean over the columns, each counting the same.")
         if any(column not in row.cells for row in self.rows for column in self.columns):
             notes.append(f"{MISSING}: not evaluated; no average is taken without it.")
-        notes += self._notes_on_seeds()
+        notes += [*self._notes_on_seeds(), *self._notes_on_training()]
         if not self.starts_agree:
             notes.append(
                 "Runs of the same seed scored differently before training: they differ in their model or data, and "
@@ -113,13 +118,20 @@ class Table:
         ]
         return [f"Mean ± sample standard deviation (n − 1) over {over}{each}.", *partial]
 
+    def _notes_on_training(self) -> list[str]:
+        sizes = {row.label: row.runs[0].train_samples for row in self.methods if row.runs}
+        if len(set(sizes.values())) < 2:
+            return []
+        shown = (f"{label}: {'?' if size is None else f'{size:,g}'}" for label, size in sizes.items())
+        return [f"The rows differ in their training examples, all tasks together ({', '.join(shown)})."]
+
 
 def make_tables(runs: Sequence[SavedRun]) -> list[Table]:
     """The tables of a report.
 
-    There is one for each problem, split and score; and where runs were evaluated on different tasks, or trained on
-    what others saw zero-shot, one for each largest set of tasks. A run with fewer tasks, as STL's beside zero-shot
-    languages, stands in each of them that has all its own.
+    There is one for each problem, split and score; and where runs were evaluated on different data or tasks, or
+    trained on what others saw zero-shot, one for each data and largest set of tasks. A run with fewer tasks, as STL's
+    beside zero-shot languages, stands in each of them that has all its own.
 
     Args:
         runs: each as [`read_run`] gives it; those without scores are in no table.
@@ -128,22 +140,32 @@ def make_tables(runs: Sequence[SavedRun]) -> list[Table]:
     for problem in dict.fromkeys(run.problem for run in runs):
         of_problem = [run for run in runs if run.problem == problem]
         for split in dict.fromkeys(split for run in of_problem for split in run.scores):
-            for metric in dict.fromkeys(m for run in of_problem for m in _metrics(run)):
+            for metric in dict.fromkeys(m for run in of_problem for m in _metrics(run, split)):
                 scored = [s for run in of_problem if (s := _scored(run, split, metric)).own]
                 tables += _tables(scored, split, metric)
     return tables
 
 
-def _metrics(run: SavedRun) -> list[Metric]:
-    return [run.metric, EXACT_MATCH] if run.problem == "question-answering" else [run.metric]
+def _metrics(run: SavedRun, split: str) -> list[Metric]:
+    if run.problem != "question-answering":
+        return [run.metric]
+    return [run.metric, EXACT if _evaluated(run, split).may_lack_answers else EXACT_MATCH]
+
+
+def _evaluated(run: SavedRun, split: str) -> EvaluationData:
+    prefix = PREFIXES.get(split, split)
+    may_lack_answers = f"{prefix}_{EXACT.name}" in run.results
+    return EvaluationData(run.evaluated_on, run.results.get(f"{prefix}_samples"), may_lack_answers)
 
 
 def _scored(run: SavedRun, split: str, metric: Metric) -> ScoredRun:
     rows = run.scores.get(split, {})
     own = _finite(rows.get(run.method, {}))
+    data = _evaluated(run, split)
     if metric == run.metric:
-        return ScoredRun(run, own, _finite(rows.get(START, {})))
-    return ScoredRun(run, _finite(scores_by_task(run.results, PREFIXES.get(split, split), list(own), metric)), {})
+        return ScoredRun(run, data, own, _finite(rows.get(START, {})))
+    scores = scores_by_task(run.results, PREFIXES.get(split, split), list(own), metric)
+    return ScoredRun(run, data, _finite(scores), {})
 
 
 def _finite(scores: Scores) -> dict[str, float]:
@@ -151,18 +173,21 @@ def _finite(scores: Scores) -> dict[str, float]:
 
 
 def _tables(scored: Sequence[ScoredRun], split: str, metric: Metric) -> list[Table]:
-    """A table for each largest set of tasks, in the order of the first runs that have them."""
-    largest: dict[tuple[frozenset[str], frozenset[str]], ScoredRun] = {}
+    """A table for each data and largest set of tasks, in the order of the first runs that have them."""
+    largest: dict[tuple[frozenset[str], frozenset[str], EvaluationData], ScoredRun] = {}
     for one in scored:
         if not any(one.fits(other) and not other.fits(one) for other in scored):
-            largest.setdefault((frozenset(one.own), one.zero_shot), one)
+            largest.setdefault((frozenset(one.own), one.zero_shot, one.data), one)
+    differ = len({one.data for one in largest.values()}) > 1
     return [
-        _table("" if number == 1 else f"-{number}", split, metric, one, [s for s in scored if s.fits(one)])
+        _table("" if number == 1 else f"-{number}", split, metric, one, [s for s in scored if s.fits(one)], differ)
         for number, one in enumerate(largest.values(), start=1)
     ]
 
 
-def _table(suffix: str, split: str, metric: Metric, widest: ScoredRun, members: Sequence[ScoredRun]) -> Table:
+def _table(
+    suffix: str, split: str, metric: Metric, widest: ScoredRun, members: Sequence[ScoredRun], names_data: bool
+) -> Table:
     tasks = list(widest.own)
     starts_agree, start = start_row(members, tasks)
     return Table(
@@ -174,4 +199,5 @@ def _table(suffix: str, split: str, metric: Metric, widest: ScoredRun, members: 
         zero_shot=widest.zero_shot,
         rows=[*start, *method_rows(members, tasks)],
         starts_agree=starts_agree,
+        data=str(widest.data) if names_data else "",
     )

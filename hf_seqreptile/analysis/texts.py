@@ -1,7 +1,8 @@
 """The sentences that masked-language-model losses are measured on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ..data import load_tasks
@@ -56,18 +57,35 @@ def read_texts(items: Sequence[str]) -> Texts:
 
 
 def bundled_texts() -> Texts:
-    """The texts of the bundled samples: the held-out ones are measured on, a head is fitted on those for training."""
-    measured: dict[str, list[str]] = {}
-    fitted: dict[str, list[str]] = {}
-    for arguments, columns in (
-        (SequenceClassificationArguments, ("premise", "hypothesis")),
-        (QuestionAnsweringArguments, ("context", "question")),
-    ):
-        data = arguments(dataset_name="sample", eval_dataset="sample")
-        splits = load_tasks(data, ["train", "validation", "test"])
-        for split, tasks in splits.items():
-            texts = fitted if split == "train" else measured
-            for language, dataset in tasks.items():
-                for column in columns:
-                    texts.setdefault(language, []).extend(dict.fromkeys(dataset[column]))
-    return Texts(measured, fitted, "the bundled samples' texts")
+    """The texts of the bundled samples: the held-out ones are measured on, a head is fitted on those for training.
+
+    They are read when they are first asked for.
+    """
+    return Texts(_BundledTexts(["validation", "test"]), _BundledTexts(["train"]), "the bundled samples' texts")
+
+
+class _BundledTexts(Mapping[str, Sequence[str]]):
+    def __init__(self, splits: Sequence[str]) -> None:
+        self.splits = splits
+
+    @cached_property
+    def _texts(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for arguments, columns in (
+            (SequenceClassificationArguments, ("premise", "hypothesis")),
+            (QuestionAnsweringArguments, ("context", "question")),
+        ):
+            for tasks in load_tasks(arguments(dataset_name="sample", eval_dataset="sample"), self.splits).values():
+                for language, dataset in tasks.items():
+                    for column in columns:
+                        found.setdefault(language, []).extend(dict.fromkeys(dataset[column]))
+        return found
+
+    def __getitem__(self, language: str) -> Sequence[str]:
+        return self._texts[language]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from matplotlib import image
@@ -20,6 +21,7 @@ from hf_seqreptile.analysis.groups import Group, families, group_by_setting
 from hf_seqreptile.analysis.inner_steps import inner_steps
 from hf_seqreptile.analysis.learning_rate import learning_rate
 from hf_seqreptile.analysis.runs import SavedRun, read_run
+from hf_seqreptile.analysis.texts import bundled_texts
 from hf_seqreptile.analysis.wall_clock import wall_clock
 from hf_seqreptile.errors import InputError
 from tests.scripts import SEQ_REPTILE, Place, sentences, write, write_data, write_model
@@ -247,6 +249,22 @@ def test_bundled_texts_are_the_default_and_unknown_languages_are_said(place: Pla
         main([str(place.path("seq")), "--output_dir", str(place.path("bundled"))])
     assert "its card does not name what it started from; give --base_model" in stdout.getvalue()
     assert "none of the texts' languages (nl) is one of its tasks" in analyse(place, "seq", report="r", texts=("nl",))
+
+
+def test_bundled_texts_are_read_when_there_is_a_use_for_them(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "of-a-lost-model"
+    shutil.copytree(place.path("seq"), run, ignore=shutil.ignore_patterns("checkpoint-*"))
+    write(run / "README.md", "---\nbase_model: /lost/model\n---\n")
+    monkeypatch.setattr(
+        "hf_seqreptile.analysis.texts.load_tasks", lambda *args, **kwargs: pytest.fail("texts were read")
+    )
+    main([str(run), "--output_dir", str(tmp_path / "report")])
+    assert "/lost/model cannot be loaded" in capsys.readouterr().out
+    assert datasets.are_progress_bars_disabled()
+    monkeypatch.undo()
+    assert set(bundled_texts().measured) >= {"de", "sw"} and len(bundled_texts().fitted["sw"]) > 10
 
 
 def test_bad_input_ends_with_a_message_and_code_2(

@@ -177,6 +177,57 @@ def test_runs_on_other_tasks_have_a_table_of_their_own(tmp_path: Path) -> None:
     assert (labels(third), third.zero_shot) == (["pcgrad", "reptile"], frozenset())
 
 
+def test_runs_on_other_data_have_a_table_of_their_own_that_says_so(tmp_path: Path) -> None:
+    scores = {"de": 0.5, "sw": 0.6}
+    of_half = {"predict_samples": 10.0}
+    runs = [
+        write_run(tmp_path / method, method, scores, results={"predict_samples": samples}, evaluated_on=data)
+        for method, samples, data in (
+            ("mtl", 20, "local-files"), ("gradnorm", 1060, "sample"), ("pcgrad", 20, "sample"), ("swep", 20, "sample"),
+        )
+    ]  # fmt: skip
+    made = make_tables(runs)
+    assert [(labels(one), one.title) for one in made] == [
+        (["mtl"], "Token classification, test (20 examples of local files): F1 (%)"),
+        (["gradnorm"], "Token classification, test (1,060 examples of sample): F1 (%)"),
+        (["pcgrad", "swep"], "Token classification, test (20 examples of sample): F1 (%)"),
+    ]
+    # STL's models have a folder each, and together the examples of a multilingual run.
+    alike = write_run(tmp_path / "alike", "mtl", scores, results={"predict_samples": 20.0})
+    (together,) = make_tables([alike, write_stl(tmp_path / "stl", scores, results=of_half)])
+    assert labels(together) == ["stl", "mtl"] and together.title == "Token classification, test: F1 (%)"
+    # Of fewer languages there are fewer examples.
+    (wider,) = make_tables([alike, write_run(tmp_path / "narrow", "reptile", {"sw": 0.5}, results=of_half)])
+    assert labels(wider) == ["mtl", "reptile"]
+
+
+def test_other_numbers_of_training_examples_are_said_below_the_table(tmp_path: Path) -> None:
+    sizes = {"mtl": 1900.0, "pcgrad": 90.0}
+    runs = [write_run(tmp_path / m, m, {"de": 0.5}, results={"train_samples": n}) for m, n in sizes.items()]
+    (made,) = make_tables(runs)
+    note = "The rows differ in their training examples, all tasks together (mtl: 1,900, pcgrad: 90)."
+    assert labels(made) == ["mtl", "pcgrad"] and note in made.notes
+    (alone,) = make_tables(runs[:1])
+    assert not any("training examples, all" in text for text in alone.notes)
+
+
+def test_questions_without_answers_have_tables_of_their_own(tmp_path: Path) -> None:
+    results = {
+        "mtl": {"predict_de_exact_match": 40.0, "predict_exact_match": 40.0},
+        "pcgrad": {"predict_de_exact": 30.0, "predict_exact": 30.0},
+    }
+    runs = [
+        write_run(tmp_path / m, m, {"de": 0.5}, problem="question-answering", results=own | {"predict_samples": 9.0})
+        for m, own in results.items()
+    ]
+    made = make_tables(runs)
+    assert [(one.name.removeprefix("question-answering-test-"), labels(one)) for one in made] == [
+        ("f1", ["mtl"]), ("f1-2", ["pcgrad"]), ("exact_match", ["mtl"]), ("exact", ["pcgrad"]),
+    ]  # fmt: skip
+    assert "with unanswerable questions" in made[1].title and "unanswerable" not in made[0].title
+    assert [str(one.rows[0].cells["de"]) for one in made[2:]] == ["40.0", "30.0"]
+
+
 def test_stl_stands_beside_zero_shot_languages_without_an_average(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / "mtl", "mtl", {"de": 0.5, "sw": 0.6, "tr": 0.7}, zero_shot=["tr"]),

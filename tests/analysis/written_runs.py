@@ -15,6 +15,17 @@ CLASSES = {
 }
 
 
+CARD = """---
+model-index:
+- name: m
+  results:
+  - task: {{type: token-classification}}
+    dataset: {{name: d, type: {}}}
+    metrics: [{{type: f1, value: 0.5}}]
+---
+"""
+
+
 def write_run(
     folder: Path,
     method: str,
@@ -27,6 +38,7 @@ def write_run(
     problem: str = "token-classification",
     results: Mapping[str, float] | None = None,
     trained: Sequence[str] | None = None,
+    evaluated_on: str | None = None,
     **arguments: Any,
 ) -> SavedRun:
     """Write a folder, and read it.
@@ -42,6 +54,7 @@ def write_run(
         problem: of the model.
         results: all_results.json.
         trained: the tasks that the log names. Default: those that are not zero-shot.
+        evaluated_on: what the model card's metadata name the scores' dataset. Default: there is no card.
         arguments: further ones of the training.
     """
     rows = ({} if start is None else {"before training": _averaged(start)}) | {method: _averaged(scores)}
@@ -54,13 +67,15 @@ def write_run(
         "all_results.json": dict(results or {}),
     }.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    if evaluated_on is not None:
+        (folder / "README.md").write_text(CARD.format(evaluated_on), encoding="utf-8")
     return read_run(folder)
 
 
-def write_stl(folder: Path, scores: Scores, seed: int = 1) -> SavedRun:
-    """Write STL's folders, one for each task, and read the one above them."""
+def write_stl(folder: Path, scores: Scores, seed: int = 1, results: Mapping[str, float] | None = None) -> SavedRun:
+    """Write STL's folders, one for each task with these results, and read the one above them."""
     for task, score in scores.items():
-        write_run(folder / task, "stl", {task: score}, seed=seed)
+        write_run(folder / task, "stl", {task: score}, seed=seed, results=results)
     write_scores(folder, {"test": {"stl": _averaged(scores)}}, [])
     return read_run(folder)
 
