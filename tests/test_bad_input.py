@@ -75,6 +75,7 @@ def test_the_process_says_it_on_stderr_and_exits_with_2(place: Workplace) -> Non
         (["--languages", "de", "xx"], "--languages: unknown language 'xx'. Known: de, en, nl, sw."),
         (["--languages", "nl"], "Task 'nl' has no train data. Add `nl=path` to --train_file"),
         (["--max_train_samples", "xx=5"], "--max_train_samples: unknown task 'xx'."),
+        (["--preprocessing_num_workers", "0"], "--preprocessing_num_workers is 0; it must be at least 1."),
         (["--max_train_samples", "0"], "--max_train_samples: `0` is not a number of examples."),
         (["--trim_vocabulary"], "--trim_vocabulary works with --model_name_or_path offline-multilingual only."),
         (["--model_name_or_path", "/none/here"], "--model_name_or_path /none/here cannot be loaded: no such folder."),

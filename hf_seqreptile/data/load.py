@@ -80,6 +80,8 @@ def check_data_arguments(args: DataArguments, splits: Sequence[str]) -> None:
         raise InputError("No data. Give --dataset_name or --train_file; to try things out: --dataset_name sample")
     for split in splits:
         parse_limits(getattr(args, _LIMITS[split]), f"--{_LIMITS[split]}")
+    if args.preprocessing_num_workers is not None and args.preprocessing_num_workers < 1:
+        raise InputError(f"--preprocessing_num_workers is {args.preprocessing_num_workers}; it must be at least 1.")
     for argument in ("languages", "eval_languages"):
         check_distinct(getattr(args, argument) or (), f"--{argument}")
 

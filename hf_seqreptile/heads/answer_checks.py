@@ -69,10 +69,11 @@ class QuestionRows:
             self._check({name: values[i] for name, values in columns.items()}, place)
         for i, room in enumerate(windows.rooms(columns["question"])):
             if room <= windows.stride and room < windows.lengths([rows["context"][i]])[0]:
+                longer = ", raise --max_seq_length" if windows.max_length < windows.tokenizer.model_max_length else ""
                 raise InputError(
                     f"{places[i]}: the question leaves {room} of --max_seq_length {windows.max_length} to the "
-                    f"context, and --doc_stride {windows.stride} must be smaller. Lower --doc_stride, raise "
-                    f"--max_seq_length or shorten the question ({columns['question'][i][:80]!r})."
+                    f"context, and --doc_stride {windows.stride} must be smaller. Lower "
+                    f"--doc_stride{longer} or shorten the question ({columns['question'][i][:80]!r})."
                 )
         return {"task": [self.task] * len(ids), "id": ids} | columns
 
