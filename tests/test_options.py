@@ -77,6 +77,16 @@ def test_torch_compile(tmp_path, method):
     assert tiny.largest_difference(tiny.weights(compiled.model), tiny.weights(plain.model)) < 1e-3
 
 
+@pytest.mark.slow
+def test_swep_perturbs_a_compiled_model_after_another_was_compiled(tmp_path):
+    """Of the same shapes: SWEP's batches are twice as large."""
+    compiled = {"torch_compile": True, "tasks_per_step": 1, "max_steps": 3}
+    for size in (8, 4):
+        tiny.train(tiny.trainer(tmp_path, method="mtl", per_device_train_batch_size=size, **compiled))
+    trainer = tiny.train(tiny.trainer(tmp_path, method="swep", per_device_train_batch_size=4, **compiled))
+    assert trainer.state.global_step == 3
+
+
 def lora() -> PeftModel:
     config = LoraConfig(task_type="TOKEN_CLS", r=2, target_modules=["query", "value"], init_lora_weights=True)
     torch.manual_seed(0)

@@ -31,6 +31,9 @@ class SWEPMixin(MultiTaskMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.args.torch_compile:
+            # What was compiled for an earlier model would be taken again, without a look at this one's hook.
+            torch.compiler.reset()
         self.network: PerturbationNetwork | None = None
         self._token_weights: Iterator[float] = iter(())
         self._kl_sums = torch.zeros(2, device=self.args.device)
