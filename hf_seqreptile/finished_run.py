@@ -17,6 +17,7 @@ from .publishing import TRAINING_PLOT, write_model_card
 from .scores import (
     AVERAGE,
     SCORES_FILE,
+    SPLITS,
     START,
     Metric,
     ScoreTables,
@@ -27,9 +28,6 @@ from .scores import (
 from .script import Run
 from .trainer import MultiTaskMixin
 from .training_args import MultiTaskTrainingArguments
-
-SPLITS = {"validation": "eval", "test": "predict"}
-"""What is evaluated, with the prefix of its metrics and files."""
 
 
 @dataclass

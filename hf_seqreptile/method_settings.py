@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .errors import InputError
+from .ranges import AT_LEAST_1, FROM_0_TO_1, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 
 METHOD_SETTINGS = {
     "inner_steps": ("seq_reptile", "reptile"),
@@ -30,6 +31,21 @@ METHOD_SETTINGS = {
 
 WHERE_SETTINGS = {"slow_weights_device", "task_gradients_device"}
 """Settings that decide where something is kept, and nothing else: a run may be continued with others."""
+
+
+_RANGES: tuple[tuple[str, str, Range], ...] = (
+    ("inner_steps", "K", AT_LEAST_1),
+    ("outer_learning_rate", "η", (lambda x: 0 < x <= 1, "in (0, 1]")),
+    ("gradvac_beta", "β", FROM_0_TO_1),
+    ("gradnorm_exponent", "a", NOT_NEGATIVE),
+    ("gradnorm_learning_rate", "", POSITIVE),
+    ("recadam_k", "k", POSITIVE),
+    ("recadam_t0", "t0", (math.isfinite, "a number")),
+    ("recadam_gamma", "γ", NOT_NEGATIVE),
+    ("swep_p", "p", (lambda x: 0 < x < 1, "in (0, 1)")),
+    ("swep_beta", "β", NOT_NEGATIVE),
+    ("swep_learning_rate", "", POSITIVE),
+)
 
 
 @dataclass
@@ -111,25 +127,7 @@ class MethodSettings:
     )
 
     def __post_init__(self) -> None:
-        positive = (lambda x: x > 0, "above 0")
-        from_0_to_1 = (lambda x: 0 <= x <= 1, "in [0, 1]")
-        not_negative = (lambda x: x >= 0, "at least 0")
-        for name, symbol, (is_valid, words) in (
-            ("inner_steps", "K", (lambda x: x >= 1, "at least 1")),
-            ("outer_learning_rate", "η", (lambda x: 0 < x <= 1, "in (0, 1]")),
-            ("gradvac_beta", "β", from_0_to_1),
-            ("gradnorm_exponent", "a", not_negative),
-            ("gradnorm_learning_rate", "", positive),
-            ("recadam_k", "k", positive),
-            ("recadam_t0", "t0", (math.isfinite, "a number")),
-            ("recadam_gamma", "γ", not_negative),
-            ("swep_p", "p", (lambda x: 0 < x < 1, "in (0, 1)")),
-            ("swep_beta", "β", not_negative),
-            ("swep_learning_rate", "", positive),
-        ):
-            value = getattr(self, name)
-            if value is not None and not (is_valid(value) and math.isfinite(value)):
-                raise InputError(f"--{name}{f' ({symbol})' if symbol else ''} is {value}; it must be {words}.")
+        check_ranges(self, _RANGES)
         for name in WHERE_SETTINGS:
             try:
                 torch.device(getattr(self, name) or "cpu")

@@ -13,6 +13,8 @@ AVERAGE = "avg"
 START = "before training"
 """The row of the scores at step 0."""
 SCORES_FILE, SCORES_JSON = "scores.md", "scores.json"
+SPLITS = {"validation": "eval", "test": "predict"}
+"""What is evaluated, with the prefix of its metrics and files."""
 MISSING = "–"
 TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 """Metrics of a trainer that are not scores."""

@@ -1,7 +1,6 @@
 """The training arguments: `transformers.TrainingArguments` plus the method and its settings."""
 
 import json
-import math
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from transformers import TrainingArguments
 
 from .errors import InputError
 from .method_settings import MethodSettings
+from .ranges import AT_LEAST_1, FROM_0_TO_1, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 from .stock_arguments import check_as_given, check_with_the_library
 
 PRIVATE_ARGUMENTS = {"output_dir", "hub_token", "hub_model_id", "resume_from_checkpoint", "run_name", "logging_dir"}
@@ -22,37 +22,33 @@ Other changes would have no effect, such as the learning rate's: the checkpoint'
 """
 
 
-_AT_LEAST_1 = (lambda x: x >= 1, "at least 1")
-_NOT_NEGATIVE = (lambda x: x >= 0, "at least 0")
-_SEED = (lambda x: 0 <= x < 2**32, "from 0 to 2**32 - 1")
-_MOMENT = (lambda x: 0 <= x < 1, "in [0, 1)")
-_RANGES = (
-    ("learning_rate", "α", lambda x: x > 0, "above 0"),
-    ("num_train_epochs", "", lambda x: x > 0, "above 0"),
-    ("per_device_train_batch_size", "", *_AT_LEAST_1),
-    ("per_device_eval_batch_size", "", *_AT_LEAST_1),
-    ("gradient_accumulation_steps", "", *_AT_LEAST_1),
-    ("eval_accumulation_steps", "", *_AT_LEAST_1),
-    ("tasks_per_step", "M", *_AT_LEAST_1),
-    ("log_gradient_alignment", "", *_AT_LEAST_1),
-    (
-        "task_sampling_exponent",
-        "q",
-        lambda x: 0 <= x <= 1,
-        "in [0, 1]: 0 draws every task equally often, 1 in proportion to its size",
-    ),
-    ("label_smoothing_factor", "", lambda x: 0 <= x <= 1, "in [0, 1]"),
-    ("weight_decay", "", *_NOT_NEGATIVE),
-    ("adam_beta1", "", *_MOMENT),
-    ("adam_beta2", "", *_MOMENT),
-    ("adam_epsilon", "", *_NOT_NEGATIVE),
-    ("seed", "", *_SEED),
-    ("data_seed", "", *_SEED),
-    ("dataloader_num_workers", "", *_NOT_NEGATIVE),
-    ("dataloader_prefetch_factor", "", *_AT_LEAST_1),
-    ("neftune_noise_alpha", "", *_NOT_NEGATIVE),
+_SEED: Range = (lambda x: 0 <= x < 2**32, "from 0 to 2**32 - 1")
+_MOMENT: Range = (lambda x: 0 <= x < 1, "in [0, 1)")
+_TASK_SAMPLING: Range = (
+    FROM_0_TO_1[0],
+    "in [0, 1]: 0 draws every task equally often, 1 in proportion to its size",
 )
-"""Arguments with their symbols, what they must satisfy, and that in words."""
+_RANGES: tuple[tuple[str, str, Range], ...] = (
+    ("learning_rate", "α", POSITIVE),
+    ("num_train_epochs", "", POSITIVE),
+    ("per_device_train_batch_size", "", AT_LEAST_1),
+    ("per_device_eval_batch_size", "", AT_LEAST_1),
+    ("gradient_accumulation_steps", "", AT_LEAST_1),
+    ("eval_accumulation_steps", "", AT_LEAST_1),
+    ("tasks_per_step", "M", AT_LEAST_1),
+    ("log_gradient_alignment", "", AT_LEAST_1),
+    ("task_sampling_exponent", "q", _TASK_SAMPLING),
+    ("label_smoothing_factor", "", FROM_0_TO_1),
+    ("weight_decay", "", NOT_NEGATIVE),
+    ("adam_beta1", "", _MOMENT),
+    ("adam_beta2", "", _MOMENT),
+    ("adam_epsilon", "", NOT_NEGATIVE),
+    ("seed", "", _SEED),
+    ("data_seed", "", _SEED),
+    ("dataloader_num_workers", "", NOT_NEGATIVE),
+    ("dataloader_prefetch_factor", "", AT_LEAST_1),
+    ("neftune_noise_alpha", "", NOT_NEGATIVE),
+)
 
 
 @dataclass
@@ -114,10 +110,7 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
 
     def __post_init__(self) -> None:
         MethodSettings.__post_init__(self)
-        for name, symbol, is_valid, words in _RANGES:
-            value = getattr(self, name)
-            if value is not None and not (is_valid(value) and math.isfinite(value)):
-                raise InputError(f"--{name}{f' ({symbol})' if symbol else ''} is {value}; it must be {words}.")
+        check_ranges(self, _RANGES)
         if self.train_sampling_strategy not in ("group_by_length", "random"):
             raise InputError(
                 f"--train_sampling_strategy {self.train_sampling_strategy} is not supported: examples are drawn "

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..scores import AVERAGE, MISSING, START, Metric, Scores, scores_by_task
+from ..scores import AVERAGE, MISSING, SPLITS, START, Metric, Scores, scores_by_task
 from .runs import SavedRun
 from .table_rows import EvaluationData, Row, ScoredRun, method_rows, start_row
 
@@ -13,7 +13,6 @@ EXACT_MATCH = Metric("exact_match", perfect=100)
 """Question answering's second score, which scores.json leaves out."""
 EXACT = Metric("exact", perfect=100)
 """The same where questions may have no answer."""
-PREFIXES = {"validation": "eval", "test": "predict"}
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def _metrics(run: SavedRun, split: str) -> list[Metric]:
 
 
 def _evaluated(run: SavedRun, split: str) -> EvaluationData:
-    prefix = PREFIXES.get(split, split)
+    prefix = SPLITS.get(split, split)
     may_lack_answers = f"{prefix}_{EXACT.name}" in run.results
     return EvaluationData(run.evaluated_on, run.results.get(f"{prefix}_samples"), may_lack_answers)
 
@@ -164,7 +163,7 @@ def _scored(run: SavedRun, split: str, metric: Metric) -> ScoredRun:
     data = _evaluated(run, split)
     if metric == run.metric:
         return ScoredRun(run, data, own, _finite(rows.get(START, {})))
-    scores = scores_by_task(run.results, PREFIXES.get(split, split), list(own), metric)
+    scores = scores_by_task(run.results, SPLITS.get(split, split), list(own), metric)
     return ScoredRun(run, data, _finite(scores), {})
 
 

@@ -14,6 +14,7 @@ from hf_seqreptile.data.limits import check_limits, parse_limits, take_first
 from hf_seqreptile.data.names import check_distinct, check_task_name
 from hf_seqreptile.data.sample import sample_source
 from hf_seqreptile.errors import InputError
+from hf_seqreptile.ranges import AT_LEAST_1, check_ranges
 
 _LIMITS = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
 
@@ -80,8 +81,7 @@ def check_data_arguments(args: DataArguments, splits: Sequence[str]) -> None:
         raise InputError("No data. Give --dataset_name or --train_file; to try things out: --dataset_name sample")
     for split in splits:
         parse_limits(getattr(args, _LIMITS[split]), f"--{_LIMITS[split]}")
-    if args.preprocessing_num_workers is not None and args.preprocessing_num_workers < 1:
-        raise InputError(f"--preprocessing_num_workers is {args.preprocessing_num_workers}; it must be at least 1.")
+    check_ranges(args, [("preprocessing_num_workers", "", AT_LEAST_1)])
     for argument in ("languages", "eval_languages"):
         check_distinct(getattr(args, argument) or (), f"--{argument}")
 

@@ -50,13 +50,6 @@ TEXTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Any:
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
-
-
 def make_tokenizer(merges: Sequence[tuple[str, str]] = (), **options: Any) -> PreTrainedTokenizerFast:
     """One token for each byte of UTF-8, so that it knows all texts and many characters are several tokens."""
     alphabet = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]

@@ -3,7 +3,6 @@
 import logging
 from typing import Any
 
-import datasets
 import pytest
 from datasets import ClassLabel, Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -13,13 +12,6 @@ from hf_seqreptile.heads.sequence_classification import SequenceClassification, 
 from tests import scripts
 
 NLI = ["entailment", "neutral", "contradiction"]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Any:
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
 
 
 @pytest.fixture(scope="module")

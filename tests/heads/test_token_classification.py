@@ -40,13 +40,6 @@ TAGS = ["B-PER", "I-PER", "O", "B-LOC", "O"]
 IGNORED = -100
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Any:
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
-
-
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return scripts.write_model(tmp_path_factory.mktemp("model"))
