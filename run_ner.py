@@ -2,13 +2,13 @@
 """Fine-tune a model on named entity recognition in several languages.
 
 A drop-in replacement for Hugging Face's script of this name, with `--method seq_reptile` and the paper's baselines.
-The flow is in hf_seqreptile/fine_tuning.py.
+The flow is in hf_seqreptile/command_line/fine_tuning.py.
 """
 
 from collections.abc import Sequence
 
-from hf_seqreptile.fine_tuning import fine_tune
-from hf_seqreptile.heads.token_classification import TokenClassification
+from hf_seqreptile.command_line.fine_tuning import fine_tune
+from hf_seqreptile.problems.token_classification import TokenClassification
 
 EXAMPLE = """\
 An example that needs no download:

@@ -2,13 +2,13 @@
 """Fine-tune a model on natural language inference in several languages, or in English for all of them.
 
 A drop-in replacement for Hugging Face's script of this name, with `--method seq_reptile` and the paper's baselines.
-The flow is in hf_seqreptile/fine_tuning.py.
+The flow is in hf_seqreptile/command_line/fine_tuning.py.
 """
 
 from collections.abc import Sequence
 
-from hf_seqreptile.fine_tuning import fine_tune
-from hf_seqreptile.heads.sequence_classification import SequenceClassification
+from hf_seqreptile.command_line.fine_tuning import fine_tune
+from hf_seqreptile.problems.sequence_classification import SequenceClassification
 
 EXAMPLE = """\
 An example that needs no download:

@@ -30,9 +30,9 @@ from transformers import (
 
 from hf_seqreptile import MultiTaskTrainingArguments, SeqReptileTrainer
 from hf_seqreptile.data import load_tasks
-from hf_seqreptile.heads.token_classification import TokenClassification, TokenClassificationArguments
-from hf_seqreptile.model_loading import ModelArguments, load_model
-from hf_seqreptile.slow_weights import SlowWeights
+from hf_seqreptile.methods.slow_weights import SlowWeights
+from hf_seqreptile.models.loading import ModelArguments, load_model
+from hf_seqreptile.problems.token_classification import TokenClassification, TokenClassificationArguments
 
 RESULT = Path(__file__).parent / "results" / "step_time.json"
 
@@ -74,15 +74,15 @@ def main() -> None:
     files = [f"{x}={args.data / x / 'train.conllu'}" for x in ("de", "en")]
     data_args = TokenClassificationArguments(train_file=files, max_train_samples=["6000"], max_seq_length=128)
     tasks = load_tasks(data_args, ["train"])
-    head = TokenClassification(tasks, data_args)
+    problem = TokenClassification(tasks, data_args)
     model, tokenizer = load_model(
         AutoModelForTokenClassification,
         ModelArguments(model_name_or_path="offline-multilingual", trim_vocabulary=True),
-        head.labels,
-        lambda: head.texts(tasks),
+        problem.labels,
+        lambda: problem.texts(tasks),
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
-    train = head.encode(tasks["train"], tokenizer, "train")
+    train = problem.encode(tasks["train"], tokenizer, "train")
     common: dict[str, Any] = {
         "per_device_train_batch_size": 16, "max_steps": args.steps, "save_strategy": "no", "report_to": "none",
         "disable_tqdm": True, "lr_scheduler_type": "constant", "learning_rate": 3e-5, "logging_steps": args.steps,

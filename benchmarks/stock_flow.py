@@ -6,7 +6,7 @@
 
 The stock flow is written here from those scripts' arguments and known behaviour: the stock `Trainer`, every example
 padded to the maximum length (384 tokens for questions, 128 for pairs of sentences), random order, post-processing in
-Python loops over features and pairs of tokens. Ours is the package's own heads and MTL with one task a step, as the
+Python loops over features and pairs of tokens. Ours is the package's own problems and MTL with one task a step, as the
 scripts set them up. Both have the same model, examples, batch size (12 and 16) and optimizer.
 
 Times are medians of rounds in which the flows take turns, within one process of one thread, by the processor's time
@@ -63,14 +63,14 @@ from transformers.trainer_utils import PredictionOutput
 
 from hf_seqreptile import MultiTaskTrainingArguments
 from hf_seqreptile.data import load_tasks
-from hf_seqreptile.heads.head import Head, Splits, Tasks
-from hf_seqreptile.heads.question_answering import QuestionAnswering
-from hf_seqreptile.heads.sequence_classification import SequenceClassification
 from hf_seqreptile.metrics import SquadMetric
-from hf_seqreptile.model_loading import ModelArguments, load_model
-from hf_seqreptile.sampling import TaskBatchSampler
-from hf_seqreptile.task_datasets import example_lengths
-from hf_seqreptile.trainer import MultiTaskTrainer
+from hf_seqreptile.models.loading import ModelArguments, load_model
+from hf_seqreptile.problems.problem import Problem, Splits, Tasks
+from hf_seqreptile.problems.question_answering import QuestionAnswering
+from hf_seqreptile.problems.sequence_classification import SequenceClassification
+from hf_seqreptile.training.sampling import TaskBatchSampler
+from hf_seqreptile.training.task_datasets import example_lengths
+from hf_seqreptile.training.trainer import MultiTaskTrainer
 
 RESULT = Path(__file__).parent / "results" / "stock_flow.json"
 LANGUAGES = ("english", "swahili", "korean")
@@ -84,11 +84,11 @@ Batch = list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
-class Problem:
+class Setup:
     """What is trained for.
 
     Args:
-        head: ours.
+        ours: the package's class of the problem.
         stock_features: the stock flow's, from rows, tokenizer and whether they are for training.
         stock_removes: columns of the examples that the stock features do not keep; `None` for all.
         files: below `--data`, by argument.
@@ -98,7 +98,7 @@ class Problem:
         evaluated: examples that are evaluated.
     """
 
-    head: type[Head]
+    ours: type[Problem]
     stock_features: Callable[..., Any]
     stock_removes: list[str] | None
     files: dict[str, dict[str, str]]
@@ -109,7 +109,7 @@ class Problem:
 
 
 PROBLEMS = {
-    "qa": Problem(
+    "qa": Setup(
         QuestionAnswering,
         stock_question_features,
         None,
@@ -122,7 +122,7 @@ PROBLEMS = {
         train=2000,
         evaluated=96,
     ),
-    "xnli": Problem(
+    "xnli": Setup(
         SequenceClassification,
         stock_pair_features,
         ["premise", "hypothesis"],
@@ -183,21 +183,21 @@ class Flows:
         folder: for caches and outputs.
     """
 
-    def __init__(self, problem: Problem, data: Path, small: bool, folder: Path) -> None:
+    def __init__(self, problem: Setup, data: Path, small: bool, folder: Path) -> None:
         self.problem, self.folder = problem, folder
         files: dict[str, Any] = {
             name: [f"{task}={data / path}" for task, path in x.items()] for name, x in problem.files.items()
         }
-        data_args = problem.head.arguments(**files, overwrite_cache=True)
+        data_args = problem.ours.arguments(**files, overwrite_cache=True)
         self.all: Splits = load_tasks(data_args, ["train", "validation"], cache_dir=str(folder))
-        self.head: Any = problem.head(self.all, data_args)
+        self.ours: Any = problem.ours(self.all, data_args)
         set_seed(0)
         model_args = ModelArguments(model_name_or_path="offline-multilingual", trim_vocabulary=True)
         self.model, self.tokenizer = load_model(
-            problem.head.auto_model, model_args, self.head.labels, lambda: self.head.texts(self.all)
+            problem.ours.auto_model, model_args, self.ours.labels, lambda: self.ours.texts(self.all)
         )
         if small:
-            self.model = tiny_like(self.model, problem.head.auto_model)
+            self.model = tiny_like(self.model, problem.ours.auto_model)
 
     def stock_features(self, tasks: Tasks, split: str) -> Any:
         """All tasks as one."""
@@ -208,7 +208,7 @@ class Flows:
 
     def our_features(self, tasks: Tasks, split: str) -> dict[str, Dataset]:
         """Each task's."""
-        return self.head.encode(tasks, self.tokenizer, split)
+        return self.ours.encode(tasks, self.tokenizer, split)
 
     def settings(self, steps: int = 1) -> dict[str, Any]:
         """Both trainers' arguments."""
@@ -227,7 +227,7 @@ class Flows:
     def our_trainer(self, train: Tasks, steps: int = 1, **options: Any) -> Any:
         """MTL with one task a step."""
         args = MultiTaskTrainingArguments(method="mtl", tasks_per_step=1, **self.settings(steps))
-        return OursOnChosenBatches(self.model, args, self.head.collator(self.tokenizer), train, **options)
+        return OursOnChosenBatches(self.model, args, self.ours.collator(self.tokenizer), train, **options)
 
 
 def tiny_like(model: PreTrainedModel, auto_class: Any) -> PreTrainedModel:
@@ -337,7 +337,7 @@ def measure_evaluation(flows: Flows, tasks: Tasks, rounds: int) -> tuple[dict[st
     """Forward passes, and NLI's accuracy; the result, and both flows' predictions, ours by task."""
     stock, ours = flows.stock_features(tasks, "validation"), flows.our_features(tasks, "validation")
     check_same_inputs(stock, ours)
-    scoring = {name: value for name, value in flows.head.scoring().items() if name != "compute_dataset_metrics"}
+    scoring = {name: value for name, value in flows.ours.scoring().items() if name != "compute_dataset_metrics"}
     metrics = stock_accuracy if "compute_metrics" in scoring else None
     stock_trainer = flows.stock_trainer(None, compute_metrics=metrics)
     our_trainer = flows.our_trainer(ours, **scoring)
@@ -375,7 +375,7 @@ class PostProcessing:
     """
 
     def __init__(self, flows: Flows, examples: Tasks, logits: Logits | None = None) -> None:
-        self.folder, self.head, self.tasks = flows.folder, flows.head, examples
+        self.folder, self.ours, self.tasks = flows.folder, flows.ours, examples
         self.stock: Any = flows.stock_features(examples, "validation")
         self.ours = flows.our_features(examples, "validation")
         check_same_inputs(self.stock, self.ours)
@@ -397,7 +397,7 @@ class PostProcessing:
         """Answers by question; the candidates are made as well."""
         answers: dict[str, str] = {}
         for _, data, logits in self.our_logits():
-            found = self.head.predict_answers(logits, data)
+            found = self.ours.predict_answers(logits, data)
             answers |= dict(zip(found.ids, found.texts, strict=True))
             found.candidates()
         return answers
@@ -416,7 +416,7 @@ class PostProcessing:
 
     def write(self, task: str, data: Dataset, logits: Any) -> None:
         """One task's files of ours."""
-        self.head.write_predictions(self.folder, "eval", f"_{task}", PredictionOutput(logits, None, None), data)
+        self.ours.write_predictions(self.folder, "eval", f"_{task}", PredictionOutput(logits, None, None), data)
 
     def stock_scores(self) -> dict[str, float]:
         """Files, exact match and F1; by our metric, since the one of `evaluate` is downloaded."""
@@ -430,7 +430,7 @@ class PostProcessing:
         """The same, over all tasks' questions; of a task first the scores, then the files, as the trainer does it."""
         totals: dict[str, float] = defaultdict(float)
         for task, data, logits in self.our_logits():
-            scores = self.head.compute_metrics(EvalPrediction(logits, None), data)  # type: ignore[arg-type]
+            scores = self.ours.compute_metrics(EvalPrediction(logits, None), data)  # type: ignore[arg-type]
             for name, score in scores.items():
                 totals[name] += score * len(self.tasks[task]) / len(self.examples)
             self.write(task, data, logits)
@@ -477,7 +477,7 @@ def measure(flows: Flows, rounds: int, steps: int) -> dict[str, Any]:
         "training": measure_training(flows, train, rounds, steps),
     }
     parts["evaluation"], stock, ours = measure_evaluation(flows, evaluated, rounds)
-    if problem.head is SequenceClassification:
+    if problem.ours is SequenceClassification:
         of_flows = zip(("stock", "ours"), (stock, *ours.values()), strict=True)
         return {"parts": parts, "agreement": {f"accuracy, {name}": x.metrics["test_accuracy"] for name, x in of_flows}}
     own = [np.concatenate([padded(of_task.predictions[side]) for of_task in ours.values()]) for side in (0, 1)]

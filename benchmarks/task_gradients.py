@@ -53,8 +53,8 @@ from transformers import (
 
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.data import load_tasks
-from hf_seqreptile.heads.token_classification import TokenClassification, TokenClassificationArguments
-from hf_seqreptile.model_loading import ModelArguments, load_model
+from hf_seqreptile.models.loading import ModelArguments, load_model
+from hf_seqreptile.problems.token_classification import TokenClassification, TokenClassificationArguments
 
 RESULT = Path(__file__).parent / "results" / "task_gradients.json"
 SENTENCES, TOKENS, LABELS = 8, 64, 7
@@ -223,9 +223,9 @@ def offline_encoder() -> PreTrainedModel:
     """The offline encoder, its vocabulary trimmed to the bundled sample, as run_ner.py does."""
     data_args = TokenClassificationArguments(dataset_name="sample")
     tasks = load_tasks(data_args, ["train"])
-    head = TokenClassification(tasks, data_args)
+    problem = TokenClassification(tasks, data_args)
     model_args = ModelArguments(model_name_or_path="offline-multilingual", trim_vocabulary=True)
-    return load_model(AutoModelForTokenClassification, model_args, head.labels, lambda: head.texts(tasks))[0]
+    return load_model(AutoModelForTokenClassification, model_args, problem.labels, lambda: problem.texts(tasks))[0]
 
 
 MODELS = {"bert": small_bert, "encoder": offline_encoder}

@@ -11,13 +11,12 @@ from .methods.reptile import ReptileTrainer
 from .methods.seq_reptile import SeqReptileTrainer
 from .methods.stl import STLTrainer
 from .methods.swep import SWEPTrainer
+from .methods.task_gradients import TaskGradientTrainer
 from .methods.torchjd import TorchJDTrainer
-from .question_answering_pipeline import register_pipeline
-from .task_gradients import TaskGradientTrainer
-from .trainer import MultiTaskTrainer
-from .training_args import MultiTaskTrainingArguments
-
-__version__ = "0.1.0"
+from .pipelines.question_answering import register_pipeline
+from .training.trainer import MultiTaskTrainer
+from .training.training_args import MultiTaskTrainingArguments
+from .version import __version__ as __version__
 
 # transformers 5 has no pipeline("question-answering"): from here on it has ours.
 register_pipeline()

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import BertForTokenClassification
 
-from hf_seqreptile.task_gradients import TaskGradientMixin, TaskGradientTrainer, Weighting
-from hf_seqreptile.trainer import MultiTaskMixin
+from hf_seqreptile.methods.task_gradients import TaskGradientMixin, TaskGradientTrainer, Weighting
+from hf_seqreptile.training.trainer import MultiTaskMixin
 from tests import tiny
 
 Gradient = dict[str, torch.Tensor]

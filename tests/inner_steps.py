@@ -7,7 +7,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import DataCollatorForTokenClassification
 
-from hf_seqreptile.sampling import TaskStream
+from hf_seqreptile.training.sampling import TaskStream
 from tests import tiny
 
 Weights = Mapping[str, torch.Tensor]

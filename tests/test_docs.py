@@ -21,17 +21,17 @@ import hf_seqreptile
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.analysis.__main__ import analyse
 from hf_seqreptile.analysis.texts import Texts
-from hf_seqreptile.clustering import ClusteringArguments
-from hf_seqreptile.dry_run import DryRunArguments
-from hf_seqreptile.heads.question_answering import QuestionAnswering
-from hf_seqreptile.heads.sequence_classification import SequenceClassification
-from hf_seqreptile.heads.token_classification import TokenClassification
-from hf_seqreptile.synthetic import SyntheticArguments
+from hf_seqreptile.clustering.__main__ import ClusteringArguments
+from hf_seqreptile.command_line.dry_run import DryRunArguments
+from hf_seqreptile.problems.question_answering import QuestionAnswering
+from hf_seqreptile.problems.sequence_classification import SequenceClassification
+from hf_seqreptile.problems.token_classification import TokenClassification
+from hf_seqreptile.synthetic.__main__ import SyntheticArguments
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
-HEADS = (TokenClassification, QuestionAnswering, SequenceClassification)
+PROBLEMS = (TokenClassification, QuestionAnswering, SequenceClassification)
 OTHER_TOOLS = {"include", "no", "nproc_per_node"}
 OTHER_COMMANDS = [
     *(ROOT / "benchmarks").glob("*.py"),
@@ -194,7 +194,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
 def test_arguments_exist(page: Path) -> None:
-    parsers = [HfArgumentParser((head.model_arguments, head.arguments, MultiTaskTrainingArguments)) for head in HEADS]
+    parsers = [
+        HfArgumentParser((problem.model_arguments, problem.arguments, MultiTaskTrainingArguments))
+        for problem in PROBLEMS
+    ]
     known = {action.dest for parser in parsers for action in parser._actions} | OTHER_TOOLS | OTHER_ARGUMENTS
     other_groups = (SyntheticArguments, ClusteringArguments, DryRunArguments)
     known |= {argument.name for group in other_groups for argument in fields(group)}

@@ -125,7 +125,7 @@ def test_phi_and_theta_of_a_lora_model_are_the_adapters(tmp_path):
 
 @METHODS
 def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path, method):
-    """Law 4 for every method; tests/test_checkpoints.py stops in more places."""
+    """Law 4 for every method; tests/training/test_checkpoints.py stops in more places."""
     whole, resumed = (tiny.trainer(tmp_path, **saving(method)) for _ in range(2))
     tiny.train(whole)
     tiny.train(resumed, resume_from_checkpoint=str(tmp_path / "checkpoint-12"))

@@ -21,10 +21,10 @@ from transformers.distributed import DistributedConfig
 
 import hf_seqreptile
 from hf_seqreptile import InputError
-from hf_seqreptile.backends import SHARDED_METHODS
 from hf_seqreptile.methods.mtl import MTLTrainer
-from hf_seqreptile.slow_weights import SlowWeights
-from hf_seqreptile.trainer import MultiTaskMixin
+from hf_seqreptile.methods.slow_weights import SlowWeights
+from hf_seqreptile.training.backends import SHARDED_METHODS
+from hf_seqreptile.training.trainer import MultiTaskMixin
 from tests import tiny
 from tests.methods.test_swep import fix_noise
 from tests.processes import together

@@ -18,7 +18,7 @@ from transformers import (
 
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.methods import method_class
-from hf_seqreptile.trainer import MultiTaskMixin
+from hf_seqreptile.training.trainer import MultiTaskMixin
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(60))]

@@ -7,9 +7,9 @@ from pathlib import Path
 import datasets
 import transformers
 
-from ..offline_encoder import OFFLINE_ENCODER
+from ..console.bad_input import bad_input_exits
+from ..models.offline_encoder import OFFLINE_ENCODER
 from ..scores import MISSING, markdown_table
-from ..script import bad_input_exits
 from .cosine_and_loss import cosine_and_loss
 from .distance_from_start import distance_from_start
 from .encoders import load_start

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from ..errors import InputError
-from ..offline_encoder import OFFLINE_ENCODER, build_offline_encoder
+from ..models.offline_encoder import OFFLINE_ENCODER, build_offline_encoder
 from .runs import SavedRun
 
 NO_MODEL = "STL has one model for each language; give the folder of one of them"

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..settings_table import SETTING_WORDS
+from ..training.setting import settings_of
+from ..training.training_args import MultiTaskTrainingArguments
 from .runs import SavedRun
 
-SYMBOLS = {name: sign for name, (_, sign) in SETTING_WORDS.items() if sign} | {
-    "learning_rate": "α",
-    "tasks_per_step": "M",
-    "task_sampling_exponent": "q",
+SYMBOLS = {name: one.symbol for name, one in settings_of(MultiTaskTrainingArguments).items() if one.symbol} | {
+    "learning_rate": "α"
 }
 NEVER_IN_A_LABEL = {"problem", "tasks", "base_model"}
 MOST_IN_A_LABEL = 2

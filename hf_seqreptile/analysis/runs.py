@@ -10,16 +10,17 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import CONFIG_NAME
 
 from ..errors import InputError
-from ..heads.head import Head
-from ..heads.question_answering import QuestionAnswering
-from ..heads.sequence_classification import SequenceClassification
-from ..heads.token_classification import TokenClassification
-from ..method_settings import WHERE_SETTINGS
 from ..methods import method_class
-from ..offline_encoder import OFFLINE_ENCODER
-from ..publishing import CARD_FILE, OFFLINE_MARK
+from ..models.offline_encoder import OFFLINE_ENCODER
+from ..problems.problem import Problem
+from ..problems.question_answering import QuestionAnswering
+from ..problems.sequence_classification import SequenceClassification
+from ..problems.token_classification import TokenClassification
+from ..publishing.file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE
+from ..publishing.model_card import OFFLINE_MARK
 from ..scores import AVERAGE, SCORES_JSON, Metric, ScoreTables
-from ..training_args import TRAINING_ARGUMENTS_FILE, MultiTaskTrainingArguments
+from ..training.setting import settings_of
+from ..training.training_args import MultiTaskTrainingArguments
 from .saved_json import are_texts, check, is_nested, read_object, without_null
 
 RESULTS_JSON = "all_results.json"
@@ -27,13 +28,13 @@ COUNTS = ("train_samples", "eval_samples", "predict_samples")
 """Numbers of examples among the results, all tasks together."""
 DRAWS = "draws/"
 ADAPTER_CONFIG = "adapter_config.json"
-HEADS: dict[str, type[Head]] = {
+PROBLEMS: dict[str, type[Problem]] = {
     "ForTokenClassification": TokenClassification,
     "ForSequenceClassification": SequenceClassification,
     "ForQuestionAnswering": QuestionAnswering,
 }
 """The problem, by what a model's class is called."""
-ADAPTER_HEADS: dict[str, type[Head]] = {
+PROBLEMS_OF_ADAPTERS: dict[str, type[Problem]] = {
     "TOKEN_CLS": TokenClassification,
     "SEQ_CLS": SequenceClassification,
     "QUESTION_ANS": QuestionAnswering,
@@ -42,7 +43,7 @@ ADAPTER_HEADS: dict[str, type[Head]] = {
 BEGIN_WITHOUT_EFFECT = (
     "do_", "eval_", "hub_", "log_", "logging_", "push_", "report_", "run_", "save_", "dataloader_", "trackio_",
 )  # fmt: skip
-WITHOUT_EFFECT = WHERE_SETTINGS | {
+WITHOUT_EFFECT = {name for name, one in settings_of(MultiTaskTrainingArguments).items() if one.is_place} | {
     "seed", "data_seed", "disable_tqdm", "use_cpu", "include_num_input_tokens_seen", "debug", "project",
     "per_device_eval_batch_size",
 }  # fmt: skip
@@ -160,14 +161,14 @@ def _read_model(folder: Path) -> SavedRun:
     arguments = _read_arguments(folder)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     config = read_object(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME))
-    head = _head(config, folder)
+    problem = _problem(config, folder)
     scores, zero_shot = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [])
     languages, base_model, evaluated_on = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None, None)
     log, results = _read_log(folder), _read_results(folder)
     return SavedRun(
         folder=folder,
         method=arguments.get("method", _DEFAULTS["method"]),
-        problem=head.pipeline_tag,
+        problem=problem.pipeline_tag,
         seed=arguments.get("seed", _DEFAULTS["seed"]),
         arguments=arguments,
         scores=scores,
@@ -179,7 +180,7 @@ def _read_model(folder: Path) -> SavedRun:
         base_model=base_model,
         evaluated_on=evaluated_on,
         log=log,
-        metric=head.metric,
+        metric=problem.metric,
         is_adapter=is_adapter,
     )
 
@@ -213,15 +214,15 @@ def _read_results(folder: Path) -> dict[str, float]:
     return without_null(results)
 
 
-def _head(config: Mapping[str, Any], folder: Path) -> type[Head]:
+def _problem(config: Mapping[str, Any], folder: Path) -> type[Problem]:
     kinds = (config.get("architectures") or [], [config.get("task_type") or ""])
     check(all(map(are_texts, kinds)), folder, "`architectures` or `task_type` of its model are not texts")
-    if (kind := config.get("task_type")) in ADAPTER_HEADS:
-        return ADAPTER_HEADS[kind]
+    if (kind := config.get("task_type")) in PROBLEMS_OF_ADAPTERS:
+        return PROBLEMS_OF_ADAPTERS[kind]
     architecture = " ".join(config.get("architectures") or [])
-    for name, head in HEADS.items():
+    for name, problem in PROBLEMS.items():
         if name in architecture:
-            return head
+            return problem
     raise InputError(
         f"{folder}: its model is {architecture or kind or 'of no named class'}; runs of run_ner.py, run_qa.py and "
         f"run_xnli.py can be read."

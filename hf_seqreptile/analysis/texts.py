@@ -9,8 +9,8 @@ from ..data import load_tasks
 from ..data.names import check_distinct, check_task_name
 from ..data.text import read_lines
 from ..errors import InputError
-from ..heads.question_answering import QuestionAnsweringArguments
-from ..heads.sequence_classification import SequenceClassificationArguments
+from ..problems.question_answering import QuestionAnsweringArguments
+from ..problems.sequence_classification import SequenceClassificationArguments
 
 
 @dataclass(frozen=True)

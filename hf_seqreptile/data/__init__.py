@@ -1,6 +1,6 @@
-"""Where examples come from: the Hub, local files, the bundled sample."""
+"""Where examples come from: the Hub, local files, the bundled sample; imports nothing but the files at the top."""
 
-from hf_seqreptile.data.arguments import DataArguments
-from hf_seqreptile.data.load import load_tasks
+from .arguments import DataArguments
+from .load import load_tasks
 
 __all__ = ["DataArguments", "load_tasks"]

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from hf_seqreptile.data.text import shown
-from hf_seqreptile.errors import InputError
-from hf_seqreptile.json_text import parse_json, reason
+from ..errors import InputError
+from ..json_text import parse_json, reason
+from .text import shown
 
 Answers = dict[str, list[Any]]
 

@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetBuilder, DownloadMode, Features
 from datasets.fingerprint import Hasher
 from datasets.packaged_modules.generator.generator import Generator
 
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
 
 Row = dict[str, Any]
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from datasets import ClassLabel, Dataset
 
-from hf_seqreptile.data.names import SPLIT_NAMES, check_task_name
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .names import SPLIT_NAMES, check_task_name
 
 _ID = re.compile(r"([^\W\d_]+)-.+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

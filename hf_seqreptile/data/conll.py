@@ -7,9 +7,9 @@ from pathlib import Path
 
 from datasets import Features, List, Value
 
-from hf_seqreptile.data.tags import is_tag, to_iob2
-from hf_seqreptile.data.text import read_lines, shown
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .tags import is_tag, to_iob2
+from .text import read_lines, shown
 
 CONLL_FEATURES = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
 

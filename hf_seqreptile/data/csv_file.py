@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hf_seqreptile.data.answers import Answers, answers_from_cells, answers_from_json
-from hf_seqreptile.data.text import read_lines, shown
-from hf_seqreptile.errors import InputError
-from hf_seqreptile.json_text import parse_json, reason
+from ..errors import InputError
+from ..json_text import parse_json, reason
+from .answers import Answers, answers_from_cells, answers_from_json
+from .text import read_lines, shown
 
 _ANSWER = {"answer_text", "answer_start"}
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")

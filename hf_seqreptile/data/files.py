@@ -5,11 +5,11 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_seqreptile.data.build import Cache
-from hf_seqreptile.data.columns import split_by_column, split_by_id
-from hf_seqreptile.data.formats import SUFFIXES, check_file, read_file
-from hf_seqreptile.data.names import SPLIT_NAMES, check_task_name, unknown_name
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .build import Cache
+from .columns import split_by_column, split_by_id
+from .formats import SUFFIXES, check_file, read_file
+from .names import SPLIT_NAMES, check_task_name, unknown_name
 
 _ALL_STEMS = {stem for stems in SPLIT_NAMES.values() for stem in stems}
 ONE_TASK = "all"

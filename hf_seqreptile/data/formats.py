@@ -6,11 +6,11 @@ from pathlib import Path
 from datasets import Dataset
 from datasets.packaged_modules.parquet.parquet import Parquet
 
-from hf_seqreptile.data.build import Cache, build, build_from_rows
-from hf_seqreptile.data.conll import CONLL_FEATURES, read_conll
-from hf_seqreptile.data.csv_file import read_csv
-from hf_seqreptile.data.json_file import read_json, read_json_lines
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .build import Cache, build, build_from_rows
+from .conll import CONLL_FEATURES, read_conll
+from .csv_file import read_csv
+from .json_file import read_json, read_json_lines
 
 _CONLL = (".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".txt", ".tsv")
 SUFFIXES = (*_CONLL, ".json", ".jsonl", ".csv", ".parquet")

@@ -6,11 +6,11 @@ from functools import cached_property
 
 from datasets import Dataset, DatasetBuilder
 
-from hf_seqreptile.data.build import Cache
-from hf_seqreptile.data.columns import split_by_column, split_by_id
-from hf_seqreptile.data.names import unknown_name
-from hf_seqreptile.data.repository import Repository
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .build import Cache
+from .columns import split_by_column, split_by_id
+from .names import unknown_name
+from .repository import Repository
 
 _ALL_TASKS = re.compile(r"all(?:[_-].*)?", re.IGNORECASE)
 

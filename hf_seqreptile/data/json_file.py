@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hf_seqreptile.data.squad import check_articles, flatten, is_nested
-from hf_seqreptile.data.text import read_lines, shown
-from hf_seqreptile.errors import InputError
-from hf_seqreptile.json_text import parse_json, reason
+from ..errors import InputError
+from ..json_text import parse_json, reason
+from .squad import check_articles, flatten, is_nested
+from .text import read_lines, shown
 
 _MEND = 'Give one object a line, or (in .json) a list of objects or {"data": [objects]}.'
 

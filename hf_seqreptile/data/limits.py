@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from datasets import Dataset
 
-from hf_seqreptile.data.names import unknown_name
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .names import unknown_name
 
 
 def parse_limits(items: Sequence[str] | None, argument: str) -> dict[str | None, int]:

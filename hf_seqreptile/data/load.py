@@ -6,15 +6,15 @@ from typing import Any, Protocol
 
 from datasets import Dataset
 
-from hf_seqreptile.data.arguments import DataArguments
-from hf_seqreptile.data.build import Cache
-from hf_seqreptile.data.files import FileSource
-from hf_seqreptile.data.hub import HubSource
-from hf_seqreptile.data.limits import check_limits, parse_limits, take_first
-from hf_seqreptile.data.names import check_distinct, check_task_name
-from hf_seqreptile.data.sample import sample_source
-from hf_seqreptile.errors import InputError
-from hf_seqreptile.ranges import AT_LEAST_1, check_ranges
+from ..errors import InputError
+from ..ranges import AT_LEAST_1, check_ranges
+from .arguments import DataArguments
+from .build import Cache
+from .files import FileSource
+from .hub import HubSource
+from .limits import check_limits, parse_limits, take_first
+from .names import check_distinct, check_task_name
+from .sample import sample_source
 
 _LIMITS = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import PureWindowsPath
 
-from hf_seqreptile.data.text import SHOWN
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .text import SHOWN
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What files and folders call each split."""

@@ -9,10 +9,10 @@ from datasets import Dataset, DatasetBuilder, DownloadMode, get_dataset_config_n
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub import try_to_load_from_cache
 
-from hf_seqreptile.data.build import Cache
-from hf_seqreptile.data.names import unknown_name
-from hf_seqreptile.data.parquet_copy import copied_configs, download_copy
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .build import Cache
+from .names import unknown_name
+from .parquet_copy import copied_configs, download_copy
 
 
 class Repository:

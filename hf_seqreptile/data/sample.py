@@ -3,10 +3,10 @@
 from importlib.resources import files
 from pathlib import Path
 
-from hf_seqreptile.data.build import Cache
-from hf_seqreptile.data.files import FileSource
-from hf_seqreptile.data.names import SPLIT_NAMES
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .build import Cache
+from .files import FileSource
+from .names import SPLIT_NAMES
 
 _SAMPLES = Path(str(files("hf_seqreptile.data"))) / "sample"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_seqreptile.data.answers import answers_from_list
-from hf_seqreptile.data.text import shown
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
+from .answers import answers_from_list
+from .text import shown
 
 _MEND = 'Expected {"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}.'
 

@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
-from hf_seqreptile.errors import InputError
+from ..errors import InputError
 
 SHOWN = 80
 """Characters of a file that a message quotes, at most."""

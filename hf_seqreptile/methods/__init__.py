@@ -1,9 +1,9 @@
-"""One file a method. A new one is a file here and a line in `METHODS`."""
+"""One file a method, and what some of them share; imports training."""
 
 from difflib import get_close_matches
 
 from ..errors import InputError
-from ..trainer import MultiTaskMixin
+from ..training.trainer import MultiTaskMixin
 from .gradnorm import GradNormTrainer
 from .gradvac import GradVacTrainer
 from .mtl import MTLTrainer

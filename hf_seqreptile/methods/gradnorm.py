@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..task_gradients import layers
-from ..trainer import MultiTaskMixin
+from ..training.method import COMPARED_IN_THE_PAPER
+from ..training.trainer import MultiTaskMixin
+from .task_gradients import layers
 
 SMALLEST_WEIGHT = 1e-3
 """Below it a weight is raised to it, so that no task is switched off or its loss turned around."""
@@ -116,6 +117,7 @@ class GradNormMixin(MultiTaskMixin):
 
     method = "gradnorm"
     title = "GradNorm (gradient normalization)"
+    citation = COMPARED_IN_THE_PAPER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

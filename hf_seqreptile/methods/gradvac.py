@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ..task_gradients import TaskGradientMixin, layers
+from ..training.method import COMPARED_IN_THE_PAPER
+from .task_gradients import TaskGradientMixin, layers
 
 MOST_SIMILAR = 1 - 1e-6
 """Bound of a target's absolute value, so that √(1 − φ̂²) is not zero."""
@@ -71,6 +72,7 @@ class GradVacMixin(TaskGradientMixin):
 
     method = "gradvac"
     title = "GradVac (gradient vaccine)"
+    citation = COMPARED_IN_THE_PAPER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,6 +1,6 @@
 """MTL: multi-task learning without regularizer, the paper's first baseline (Eq. 1)."""
 
-from ..trainer import MultiTaskTrainer
+from ..training.trainer import MultiTaskTrainer
 
 
 class MTLTrainer(MultiTaskTrainer):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..task_gradients import TaskGradientMixin
+from ..training.method import COMPARED_IN_THE_PAPER
+from .task_gradients import TaskGradientMixin
 
 
 def pcgrad_weights(gram: torch.Tensor, orders: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -41,6 +42,7 @@ class PCGradMixin(TaskGradientMixin):
 
     method = "pcgrad"
     title = "PCGrad (projecting conflicting gradients)"
+    citation = COMPARED_IN_THE_PAPER
 
     def task_weights(self, gram: torch.Tensor, tasks: Sequence[str], group: str) -> torch.Tensor:
         """As in the parent."""

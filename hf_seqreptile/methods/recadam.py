@@ -11,10 +11,11 @@ from transformers.training_args import OptimizerNames
 
 from ..digests import fingerprint
 from ..errors import InputError
-from ..plan import TrainingPlan
-from ..recadam import RecAdam, annealing
-from ..trainer import MultiTaskMixin
-from ..training_args import MultiTaskTrainingArguments
+from ..training.method import COMPARED_IN_THE_PAPER
+from ..training.plan import TrainingPlan
+from ..training.trainer import MultiTaskMixin
+from ..training.training_args import MultiTaskTrainingArguments
+from .recadam_optimizer import RecAdam, annealing
 
 ADAMW = (OptimizerNames.ADAMW_TORCH, OptimizerNames.ADAMW_TORCH_FUSED)
 """What `--optim` may be: AdamW's step, of which RecAdam is made, in one of torch's two forms."""
@@ -33,6 +34,7 @@ class RecAdamMixin(MultiTaskMixin):
 
     method = "recadam"
     title = "RecAdam (recall and learn)"
+    citation = COMPARED_IN_THE_PAPER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

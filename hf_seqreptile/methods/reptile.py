@@ -10,12 +10,13 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
-from ..backends import is_sharded
 from ..errors import InputError
-from ..outer_loop import OuterLoopMixin
-from ..plan import TrainingPlan, reptile_notes
-from ..sampling import TaskBatchSampler, TrajectorySampler
-from ..training_args import MultiTaskTrainingArguments
+from ..training.backends import is_sharded
+from ..training.method import COMPARED_IN_THE_PAPER
+from ..training.plan import TrainingPlan, reptile_notes
+from ..training.sampling import TaskBatchSampler, TrajectorySampler
+from ..training.training_args import MultiTaskTrainingArguments
+from .outer_loop import OuterLoopMixin
 
 
 class ReptileMixin(OuterLoopMixin):
@@ -28,6 +29,7 @@ class ReptileMixin(OuterLoopMixin):
 
     method = "reptile"
     title = "Reptile"
+    citation = COMPARED_IN_THE_PAPER
     default_inner_steps = 20
     default_outer_learning_rate = 1.0
     kept_weights = ("φ", "the sum of the trajectories' ends")

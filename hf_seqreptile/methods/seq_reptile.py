@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from ..checkpoint_damage import damage_explained
-from ..optimizer_state import load_optimizer_state, save_optimizer_state
-from ..outer_loop import OuterLoopMixin
-from ..plan import TrainingPlan, reach_notes
+from ..publishing.training_facts import SettingRow
+from ..training.checkpoint_damage import damage_explained
+from ..training.plan import TrainingPlan, reach_notes
+from .optimizer_state import load_optimizer_state, save_optimizer_state
+from .outer_loop import OuterLoopMixin
 
 
 class SeqReptileMixin(OuterLoopMixin):
@@ -18,6 +19,8 @@ class SeqReptileMixin(OuterLoopMixin):
 
     method = "seq_reptile"
     title = "Sequential Reptile"
+    citation = "The method is that of this paper:"
+    tags = ("sequential-reptile",)
     default_inner_steps = 1000
     default_outer_learning_rate = 0.1
 
@@ -50,6 +53,10 @@ class SeqReptileMixin(OuterLoopMixin):
             f"and an outer update φ ← φ − η(φ − θ_K), η = {self.outer_learning_rate:g}, where θ_K is where the "
             f"trajectory ended. The weights are the slow weights φ."
         )
+
+    def _rows_of_outcome(self) -> list[SettingRow]:
+        reach = self.outer_learning_rate * self.state.global_step
+        return [*super()._rows_of_outcome(), ("reach", "η·S", reach)]
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ..errors import InputError
-from ..trainer import MultiTaskMixin
+from ..training.method import COMPARED_IN_THE_PAPER
+from ..training.trainer import MultiTaskMixin
 
 
 class STLTrainer(MultiTaskMixin):
@@ -11,6 +12,7 @@ class STLTrainer(MultiTaskMixin):
 
     method = "stl"
     title = "STL (single-task learning)"
+    citation = COMPARED_IN_THE_PAPER
     default_tasks_per_step = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

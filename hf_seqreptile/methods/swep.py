@@ -10,11 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.trainer_utils import unwrap_peft_model
 
-from ..checkpoint_damage import damage_explained
 from ..errors import InputError
-from ..plan import TrainingPlan
-from ..trainer import MultiTaskMixin
-from ..word_perturbation import PerturbationNetwork, draw_noise, kl_divergence, perturbed_words, prior_variance
+from ..training.checkpoint_damage import damage_explained
+from ..training.method import COMPARED_IN_THE_PAPER
+from ..training.plan import TrainingPlan
+from ..training.trainer import MultiTaskMixin
+from .word_perturbation import PerturbationNetwork, draw_noise, kl_divergence, perturbed_words, prior_variance
 
 PERTURBATION_FILE = "perturbation.safetensors"
 
@@ -28,6 +29,7 @@ class SWEPMixin(MultiTaskMixin):
 
     method = "swep"
     title = "SWEP (stochastic word embedding perturbation)"
+    citation = COMPARED_IN_THE_PAPER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -7,8 +7,8 @@ import torch
 from transformers import TrainingArguments
 
 from ..errors import InputError
-from ..task_gradients import TaskGradientMixin, Weighting, weights_by
-from ..training_args import MultiTaskTrainingArguments
+from ..training.training_args import MultiTaskTrainingArguments
+from .task_gradients import TaskGradientMixin, Weighting, weights_by
 
 
 class TorchJDMixin(TaskGradientMixin):

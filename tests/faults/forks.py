@@ -19,7 +19,7 @@ def started(log: Path, function: Callable[..., Any], *args: Any) -> Iterator[Bas
     """A process that runs `function(*args)` and prints into the file `log`; killed in the end."""
     context = multiprocessing.get_context("forkserver")
     # Importing takes longer than most of what is done here.
-    context.set_forkserver_preload([__name__, "tests.scripts", "hf_seqreptile.fine_tuning"])
+    context.set_forkserver_preload([__name__, "tests.scripts", "hf_seqreptile.command_line.fine_tuning"])
     process = context.Process(target=_run, args=(log, function, args))
     process.start()
     try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_seqreptile.checkpoints import last_complete_checkpoint
+from hf_seqreptile.training.checkpoints import last_complete_checkpoint
 from tests.faults.forks import exit_code, started
 from tests.scripts import Place, Workplace, main, sample_place
 

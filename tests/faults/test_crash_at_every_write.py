@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from hf_seqreptile.checkpoints import last_complete_checkpoint
+from hf_seqreptile.training.checkpoints import last_complete_checkpoint
 from tests import tiny
 from tests.faults.crashes import Crash
 from tests.faults.forks import exit_code

@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_seqreptile.arguments import parse_arguments
+from hf_seqreptile.console.arguments import parse_arguments
 from tests.fuzz.reader import Reader
 
 

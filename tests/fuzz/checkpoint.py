@@ -8,10 +8,10 @@ from safetensors.torch import save
 from torch import nn
 from transformers.trainer import TRAINER_STATE_NAME
 
-from hf_seqreptile.checkpoint_damage import damage_explained
-from hf_seqreptile.checkpoints import MULTITASK_STATE_FILE, last_complete_checkpoint, read_multitask_state
-from hf_seqreptile.optimizer_state import load_optimizer_state
-from hf_seqreptile.slow_weights import TRAJECTORY_FILE, SlowWeights
+from hf_seqreptile.methods.optimizer_state import load_optimizer_state
+from hf_seqreptile.methods.slow_weights import TRAJECTORY_FILE, SlowWeights
+from hf_seqreptile.training.checkpoint_damage import damage_explained
+from hf_seqreptile.training.checkpoints import MULTITASK_STATE_FILE, last_complete_checkpoint, read_multitask_state
 from tests.fuzz.reader import Reader
 
 STATE = {"run": {"method": "seq_reptile", "tasks": {"de": 3}}, "trajectory": {"inner_step": 2, "outer_updates": 1}}

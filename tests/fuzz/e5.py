@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_seqreptile.e5_weights import bert_tensors, read_e5_weights
+from hf_seqreptile.models.e5_weights import bert_tensors, read_e5_weights
 from tests.fuzz.reader import Reader
 
 HIDDEN, INNER, PIECES = 32, 32, [b"<s>", b"<pad>", b"</s>", b"<unk>", b"a", b"\xc3\xb6"]

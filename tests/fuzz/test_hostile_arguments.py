@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_seqreptile.arguments import parse_arguments
+from hf_seqreptile.console.arguments import parse_arguments
 from hf_seqreptile.errors import InputError
 from tests.fuzz.arguments import Arguments
 

@@ -9,11 +9,11 @@ from datasets import Dataset
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hf_seqreptile.cluster_report import write_examples
+from hf_seqreptile.clustering.cluster_report import write_examples
+from hf_seqreptile.clustering.gaussian_clusters import Clusters
+from hf_seqreptile.console.bad_input import bad_input_exits
 from hf_seqreptile.errors import InputError
-from hf_seqreptile.gaussian_clusters import Clusters
 from hf_seqreptile.scores import markdown_table, zero_shot_line
-from hf_seqreptile.script import bad_input_exits
 
 markdown_it = pytest.importorskip("markdown_it", reason="renders the Markdown")
 RENDER = markdown_it.MarkdownIt("commonmark").enable("table").render

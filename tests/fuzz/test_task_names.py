@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_seqreptile.command_line.steps import plan_runs
 from hf_seqreptile.data import DataArguments, load_tasks
 from hf_seqreptile.data.names import check_task_name
 from hf_seqreptile.errors import InputError
-from hf_seqreptile.script import plan_runs
 from tests import tiny
 
 HOSTILE = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hf_seqreptile import InputError
 from hf_seqreptile.methods.gradvac import CANCELLED, MOST_SIMILAR, SimilarityTargets
-from hf_seqreptile.task_gradients import layers
+from hf_seqreptile.methods.task_gradients import layers
 from tests import conflicting, tiny
 
 

@@ -11,9 +11,10 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import DataCollatorForTokenClassification, EarlyStoppingCallback
 
-from hf_seqreptile import InputError, checkpoints
+from hf_seqreptile import InputError
 from hf_seqreptile.methods import seq_reptile
-from hf_seqreptile.sampling import TaskBatchSampler, task_probabilities
+from hf_seqreptile.training import checkpoints
+from hf_seqreptile.training.sampling import TaskBatchSampler, task_probabilities
 from tests import inner_steps, tiny
 from tests.processes import together, trained
 

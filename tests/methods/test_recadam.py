@@ -14,7 +14,7 @@ from transformers import BertModel
 
 from hf_seqreptile import InputError
 from hf_seqreptile.methods.recadam import RecAdamTrainer, annealing_notes, fingerprint, pretrained_parameters
-from hf_seqreptile.recadam import RecAdam, annealing
+from hf_seqreptile.methods.recadam_optimizer import RecAdam, annealing
 from tests import tiny
 from tests.methods.test_seq_reptile import backward, batches_of
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from hf_seqreptile import InputError
-from hf_seqreptile.plan import reptile_notes
+from hf_seqreptile.training.plan import reptile_notes
 from tests import inner_steps, tiny
 from tests.processes import together, trained
 
@@ -97,7 +97,8 @@ def test_it_ends_where_equation_3_ends(tmp_path, number, trajectory, eta, steps,
     )  # fmt: skip
     trainer.train()
     expected = equation_3(data, steps, trajectory, eta, optimizer)
-    assert tiny.largest_difference(tiny.weights(trainer.model), expected) < 2e-6
+    # Adam divides by a gradient's size, so that on some processors rounding comes to a 2,000th of a step of 1e-2.
+    assert tiny.largest_difference(tiny.weights(trainer.model), expected) < 2e-5
     assert trainer.outer_updates == -(-steps // (number * trajectory))
 
 

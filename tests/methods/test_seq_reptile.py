@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback
 
 from hf_seqreptile import InputError
-from hf_seqreptile.plan import reach_notes
+from hf_seqreptile.training.plan import reach_notes
 from tests import tiny
 
 

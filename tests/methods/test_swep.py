@@ -30,7 +30,7 @@ from transformers import (
 
 from hf_seqreptile import InputError
 from hf_seqreptile.methods.swep import SWEPTrainer
-from hf_seqreptile.word_perturbation import PerturbationNetwork, kl_divergence, prior_variance
+from hf_seqreptile.methods.word_perturbation import PerturbationNetwork, kl_divergence, prior_variance
 from tests import tiny
 from tests.processes import together
 

@@ -1,0 +1,97 @@
+"""The flow of every script: from the command line to a trained, evaluated and described model."""
+
+from collections.abc import Sequence
+
+from transformers import set_seed
+
+from ..console.arguments import parse_arguments
+from ..console.bad_input import bad_input_exits
+from ..data import load_tasks
+from ..models.loading import label_names, load_model
+from ..problems.problem import Problem, Splits
+from ..publishing.hub_repository import push_all
+from ..training.training_args import MultiTaskTrainingArguments
+from .dry_run import DryRunArguments, dry_run
+from .finished_run import finish, refuse_results_of_another_model, report
+from .steps import (
+    evaluate,
+    plan_runs,
+    predict,
+    set_up_logging,
+    train,
+    trainer_class,
+    wanted_splits,
+)
+from .zero_shot import split_into_clusters
+
+
+def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | None = None) -> None:
+    """Train, evaluate and predict as the command line says.
+
+    Args:
+        problem_class: the kind of task: named entities, answers to questions, ….
+        example: a command that ends the help.
+        argv: the command line; default the process's own.
+    """
+    with bad_input_exits():
+        model_args, data_args, args, run_args = parse_arguments(
+            (problem_class.model_arguments, problem_class.arguments, MultiTaskTrainingArguments, DryRunArguments),
+            argv,
+            example,
+        )
+        make_trainer = trainer_class(args)
+        refuse_results_of_another_model(args, str(model_args.model_name_or_path))
+        if run_args.dry_run:
+            if args.process_index == 0:
+                print(dry_run(make_trainer, model_args, data_args, args), flush=True)
+            return
+        set_up_logging(args)
+        with args.main_process_first(desc="loading"):
+            tasks: Splits = load_tasks(
+                data_args, wanted_splits(args), cache_dir=model_args.cache_dir, token=model_args.token
+            )
+        problem: Problem = problem_class(tasks, data_args)
+        if not problem.has_evaluation_loss and args.metric_for_best_model == "loss":
+            # The default that transformers sets.
+            args.metric_for_best_model, args.greater_is_better = problem.metric.name, True
+        languages = list(tasks.get("train", ()))
+        if data_args.num_clusters is not None and languages:
+            tasks = split_into_clusters(tasks, problem, data_args.num_clusters, model_args, args)
+
+        finished = []
+        for run in plan_runs(args, tasks, languages):
+            set_seed(args.seed)
+            model, tokenizer = load_model(
+                problem_class.auto_model,
+                model_args,
+                problem.labels,
+                texts=lambda: problem.texts(tasks),
+                will_train=args.do_train,
+            )
+            if problem.labels is not None:
+                problem.use_labels(label_names(model.config))
+            with args.main_process_first(desc="tokenizing"):
+                features = {split: problem.encode(data, tokenizer, split) for split, data in run.tasks.items()}
+            trainer = make_trainer(
+                model=model,
+                args=run.args,
+                train_dataset=features.get("train"),
+                eval_dataset=features.get("validation"),
+                data_collator=problem.collator(tokenizer),
+                processing_class=tokenizer,
+                **problem.scoring(),
+            )
+            if args.do_train:
+                train(trainer)
+            metrics: dict[str, float] = {}
+            if args.do_eval:
+                metrics |= evaluate(trainer, features["validation"], problem.write_predictions)
+            if args.do_predict:
+                metrics |= predict(trainer, features["test"], problem.write_predictions)
+            finished.append(finish(run, trainer, metrics, model_args, data_args, problem))
+        report(finished, args)
+        # A process that leaves while another still writes would close the connections under it.
+        trainer.accelerator.wait_for_everyone()
+        trainer.end()
+        # Last, so that no other process waits while files travel.
+        push_all({one.run.args.folder: one.repository for one in finished if one.repository}, args)

@@ -1,0 +1,1 @@
+"""What every command shares: its arguments, and how it ends on bad input; imports data and methods."""

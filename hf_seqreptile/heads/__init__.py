@@ -1,1 +1,0 @@
-"""What each kind of problem needs around the trainer: preprocessing, post-processing and its metric."""

@@ -1,0 +1,183 @@
+"""The pretrained model and its tokenizer, from the Hub, a folder, or the bundled offline encoder."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..errors import InputError
+from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
+
+MODEL = "model_name_or_path"
+
+
+@dataclass
+class ModelArguments:
+    """Which pretrained model to fine-tune."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": f"A model of the Hub, a local folder, or `{OFFLINE_ENCODER}` (extra `offline`)."},
+    )
+    config_name: str | None = field(default=None, metadata={"help": "Its configuration, if it lies elsewhere."})
+    tokenizer_name: str | None = field(default=None, metadata={"help": "Its tokenizer, if it lies elsewhere."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Where downloads are kept."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model."})
+    token: str | None = field(default=None, metadata={"help": "Token for private repositories. Default: as stored."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run Python code that the model's or the data's repository brings along."}
+    )
+    ignore_mismatched_sizes: bool = field(
+        default=False, metadata={"help": "Replace a head of another size by a new one."}
+    )
+    trim_vocabulary: bool = field(
+        default=False,
+        metadata={
+            "help": f"`{OFFLINE_ENCODER}` only: keep the vocabulary that the tasks' texts use. Steps on a CPU take "
+            f"half the time; texts in other languages are no longer served."
+        },
+    )
+
+    def tokenizer_options(self, model_type: str) -> dict[str, Any]:
+        """How the tokenizer of a model of that type is to differ from the saved one."""
+        return {}
+
+
+def load_model(
+    auto_class: type,
+    args: ModelArguments,
+    labels: Sequence[str] | None,
+    texts: Callable[[], Iterable[str]],
+    will_train: bool = True,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model with a head for `labels`, in float32, and its tokenizer, which cuts to what the model takes.
+
+    A model that has these labels already, and perhaps more, keeps its own in its own order: see
+    `label_names`. One that will not be trained keeps whatever labels it has.
+
+    Args:
+        auto_class: the `AutoModelFor…` of the problem.
+        args: which model.
+        labels: names of the classes; `None` for a problem without classes.
+        texts: gives the tasks' texts, for `trim_vocabulary`.
+        will_train: whether the head can still learn other labels.
+
+    Raises:
+        InputError: no such model, or one that does not fit.
+    """
+    path = check_model_arguments(args)
+    if path == OFFLINE_ENCODER:
+        path = str(build_offline_encoder(texts() if args.trim_vocabulary else None))
+    hub = {
+        "cache_dir": args.cache_dir,
+        "revision": args.model_revision,
+        "token": args.token,
+        "trust_remote_code": args.trust_remote_code,
+    }
+    config = _from_pretrained(
+        "config_name" if args.config_name else MODEL, AutoConfig, args.config_name or path, **hub
+    )
+    if labels is not None:
+        _set_labels(config, labels, will_train)
+    if auto_class is AutoModelForQuestionAnswering:
+        _set_start_and_end(config, path, will_train)
+    options = args.tokenizer_options(config.model_type)
+    argument = "tokenizer_name" if args.tokenizer_name else MODEL
+    tokenizer = _from_pretrained(argument, AutoTokenizer, args.tokenizer_name or path, **options, **hub)
+    _check_tokenizer(tokenizer, argument, args.tokenizer_name or path)
+    model = _from_pretrained(
+        MODEL,
+        auto_class,
+        path,
+        config=config,
+        dtype=torch.float32,  # the default follows the checkpoint, and φ must not be rounded to bf16
+        ignore_mismatched_sizes=args.ignore_mismatched_sizes,
+        **hub,
+    )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
+    return model, tokenizer
+
+
+def check_model_arguments(args: ModelArguments) -> str:
+    """The model's name or path; InputError where there is none, or arguments that do not go with it."""
+    if args.model_name_or_path is None:
+        raise InputError(f"--model_name_or_path is missing; {OFFLINE_ENCODER} needs no model hub.")
+    if args.trim_vocabulary and args.model_name_or_path != OFFLINE_ENCODER:
+        raise InputError(f"--trim_vocabulary works with --model_name_or_path {OFFLINE_ENCODER} only.")
+    return args.model_name_or_path
+
+
+def _set_labels(config: PreTrainedConfig, labels: Sequence[str], will_train: bool) -> None:
+    own_labels = label_names(config)
+    is_named = not all(label.startswith("LABEL_") for label in own_labels)
+    if set(labels) <= set(own_labels) or (is_named and not will_train):
+        labels = own_labels
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    config.id2label = dict(enumerate(labels))
+
+
+def _set_start_and_end(config: PreTrainedConfig, path: str, will_train: bool) -> None:
+    if config.num_labels != 2 and not will_train:
+        raise InputError(
+            f"--{MODEL} {path} is a {' or '.join(config.architectures or ['model'])} with {config.num_labels} labels; "
+            f"an answer has two, its start and its end. Give a model that was trained on questions, or add --do_train."
+        )
+    config.num_labels = 2
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, argument: str, path: str) -> None:
+    if not tokenizer.is_fast:
+        raise InputError(f"{path} has no fast tokenizer, which this script needs to match words and subwords.")
+    # Where a folder has no tokenizer's files, transformers makes one up. "▁" is SentencePiece's sign for a space.
+    if set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens) <= {"▁"}:
+        is_model = argument == MODEL
+        mend = "Copy its files there, or name one with --tokenizer_name." if is_model else "Name another."
+        raise InputError(f"--{argument} {path} has no tokenizer: its vocabulary would be special tokens alone. {mend}")
+
+
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """The names of a model's classes, in the order of their ids."""
+    return [label for _, label in sorted((config.id2label or {}).items())]
+
+
+def _positions(model: PreTrainedModel) -> float:
+    """The most subwords that the model has absolute positions for; infinite where it has none."""
+    tables = [
+        module
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding)
+    ]
+    # Where a position stands for padding, as in RoBERTa, those up to it are not for words.
+    first = [0 if table.padding_idx is None else table.padding_idx + 1 for table in tables]
+    return min((t.num_embeddings - start for t, start in zip(tables, first, strict=True)), default=math.inf)
+
+
+def _from_pretrained(argument: str, auto_class: Any, path: str, **kwargs: Any) -> Any:
+    try:
+        return auto_class.from_pretrained(path, **kwargs)
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" in str(error):
+            raise InputError(
+                f"The head of {path} has another size than these labels need; add --ignore_mismatched_sizes to "
+                f"start with a new head."
+            ) from error
+        raise
+    except (OSError, ValueError, ImportError) as error:
+        # The Hub's names have the form owner/name.
+        is_path = path.startswith((".", "/", "~")) or path.count("/") > 1
+        reason = "no such folder." if is_path and not Path(path).exists() else str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--{argument} {path} cannot be loaded: {reason} Give the name of a model of the Hub (and be online, or "
+            f"have it cached), the folder of one, or {OFFLINE_ENCODER}."
+        ) from error

@@ -1,0 +1,1 @@
+"""Pipelines that transformers no longer has; imports problems."""

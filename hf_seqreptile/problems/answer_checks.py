@@ -1,0 +1,145 @@
+"""What must hold for the data of question answering, and how to mend it where it does not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+
+from ..errors import InputError
+from .context_windows import Windows
+
+
+@dataclass(frozen=True)
+class QuestionRows:
+    """The rows of one task and split.
+
+    Args:
+        task: its name.
+        split: `train`, `validation` or `test`.
+        may_be_impossible: whether a question may have no answer.
+        have_answers: whether the answers are known.
+    """
+
+    task: str
+    split: str
+    may_be_impossible: bool
+    have_answers: bool
+
+    @classmethod
+    def of(cls, dataset: Dataset, task: str, split: str, may_be_impossible: bool) -> "QuestionRows":
+        """The rows of a dataset, after checking its columns and, unless it is for training, that ids are distinct.
+
+        Raises:
+            InputError: a column is missing or holds something else, ids occur twice, or no answers are there in a
+                split other than `test`.
+        """
+        where = f"Task {task!r}, {split} split"
+        check_columns(dataset, task, split)
+        has_column = "answers" in dataset.column_names
+        known = has_column and (
+            may_be_impossible or any(answers and answers["text"] for answers in dataset["answers"])
+        )
+        if not known and split != "test":
+            mend = "" if may_be_impossible else " or, where questions may have none, add --version_2_with_negative"
+            raise InputError(f"{where}: no question has an answer. Fill in the column `answers`{mend}.")
+        if split != "train" and "id" in dataset.column_names:
+            _check_distinct(dataset["id"], where)
+        return cls(task, split, may_be_impossible, known)
+
+    def prepare(self, rows: Mapping[str, list], indices: list[int], windows: Windows) -> dict[str, list]:
+        """The columns `task`, `id`, `question`, `context` and, where they are known, `answers`, ready to be encoded.
+
+        Raises:
+            InputError: an empty value, an answer that is not in its place, or a question that is too long; names task,
+                split, row and id.
+        """
+        ids = [str(index + 1) for index in indices]
+        if "id" in rows:
+            ids = [str(value) if value is not None else number for value, number in zip(rows["id"], ids, strict=True)]
+        questions = [None if question is None else question.lstrip() for question in rows["question"]]
+        columns: dict[str, list] = {"question": questions, "context": rows["context"]}
+        if self.have_answers:
+            columns["answers"] = rows["answers"]
+        places = [
+            f"Task {self.task!r}, {self.split} split, row {index + 1} (id {name})"
+            for index, name in zip(indices, ids, strict=True)
+        ]
+        for i, place in enumerate(places):
+            self._check({name: values[i] for name, values in columns.items()}, place)
+        for i, room in enumerate(windows.rooms(columns["question"])):
+            if room <= windows.stride and room < windows.lengths([rows["context"][i]])[0]:
+                longer = ", raise --max_seq_length" if windows.max_length < windows.tokenizer.model_max_length else ""
+                raise InputError(
+                    f"{places[i]}: the question leaves {room} of --max_seq_length {windows.max_length} to the "
+                    f"context, and --doc_stride {windows.stride} must be smaller. Lower "
+                    f"--doc_stride{longer} or shorten the question ({columns['question'][i][:80]!r})."
+                )
+        return {"task": [self.task] * len(ids), "id": ids} | columns
+
+    def _check(self, row: Mapping[str, Any], place: str) -> None:
+        for name, value in row.items():
+            if value is None:
+                raise InputError(
+                    f"{place}: an empty value (null) in the column `{name}`; fill it in or delete the row."
+                )
+        if not row["context"].strip():
+            raise InputError(f"{place}: the context is empty; fill it in or delete the row.")
+        if self.have_answers:
+            self._check_answers(row["answers"], row["context"], place)
+
+    def _check_answers(self, answers: Mapping[str, list], context: str, place: str) -> None:
+        texts, starts = answers["text"], answers["answer_start"]
+        if texts is None or starts is None or None in texts or None in starts:
+            raise InputError(f"{place}: an empty value (null) in the column `answers`; fill it in or delete the row.")
+        if len(texts) != len(starts):
+            raise InputError(f"{place}: {len(texts)} answers, but {len(starts)} values of answer_start.")
+        if not texts and not self.may_be_impossible:
+            raise InputError(
+                f"{place}: no answer. Where questions may have none, add --version_2_with_negative; else give one or "
+                f"delete the row."
+            )
+        for text, start in zip(texts, starts, strict=True):
+            if not text.strip():
+                raise InputError(f"{place}: an answer without text. Delete the answer, or the row.")
+            if start < 0 or context[start : start + len(text)] != text:
+                raise InputError(f"{place}: {_misplaced(text, start, context)}")
+
+
+def _misplaced(text: str, start: int, context: str) -> str:
+    there = context[max(start, 0) : max(start, 0) + len(text)]
+    message = (
+        f"the answer {text[:80]!r} does not start at character {start} of the context, where {there[:80]!r} stands"
+    )
+    places = [i for i in range(len(context)) if context.startswith(text, i)]
+    if not places:
+        return f"{message}, nor is it anywhere else there. Mend the answer, or delete the row."
+    nearest = min(places, key=lambda place: abs(place - start))
+    return f"{message}. It starts at character {nearest}: mend answer_start, which counts characters from 0."
+
+
+def check_columns(dataset: Dataset, task: str, split: str) -> None:
+    """Refuse a dataset without questions and contexts as text, or with answers of another form."""
+    where = f"Task {task!r}, {split} split"
+    for name in ("question", "context"):
+        if name not in dataset.column_names:
+            raise InputError(
+                f"{where}: no column {name!r}; it has {', '.join(dataset.column_names)}. Rename the column."
+            )
+        if getattr(dataset.features[name], "dtype", None) not in ("string", "large_string"):
+            raise InputError(f"{where}: the column {name!r} holds {dataset.features[name]}; it must hold texts.")
+    answers = dataset.features.get("answers", {"text": None, "answer_start": None})
+    if not isinstance(answers, dict) or not answers.keys() >= {"text", "answer_start"}:
+        raise InputError(
+            f'{where}: the column `answers` holds {answers}; it must hold {{"text": [...], "answer_start": [...]}}.'
+        )
+
+
+def _check_distinct(ids: Any, where: str) -> None:
+    rows: dict[Any, int] = {}
+    for row, value in enumerate(ids, 1):
+        if rows.setdefault(value, row) != row and value is not None:
+            raise InputError(
+                f"{where}: rows {rows[value]} and {row} have the same id, {value}. Predictions are named by id: give "
+                f"each question its own."
+            )

@@ -1,0 +1,173 @@
+"""What a script needs to know about a problem, which is a kind of task."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+from transformers.trainer_utils import PredictionOutput
+
+from ..data import DataArguments
+from ..errors import InputError
+from ..models.loading import ModelArguments
+from ..scores import Metric
+
+logger = logging.getLogger(__name__)
+
+Tasks = Mapping[str, Dataset]
+"""A dataset for each task, by name."""
+Splits = Mapping[str, Tasks]
+"""The tasks of each split: `train`, `validation`, `test`."""
+IS_CUT = "is_cut"
+"""The column of features that tells whether the model sees only a part of an example."""
+
+
+class Problem(ABC):
+    """Turns the raw tasks of one problem into features, and what the model predicts into scores and files.
+
+    Args:
+        tasks: raw datasets by split and task.
+        args: an instance of the class's `arguments`.
+
+    Raises:
+        InputError: data that does not fit the problem.
+    """
+
+    arguments: ClassVar[type[DataArguments]]
+    model_arguments: ClassVar[type[ModelArguments]] = ModelArguments
+    auto_model: ClassVar[Any]
+    """The `AutoModelFor…` that serves it."""
+    pipeline_tag: ClassVar[str]
+    """The problem, as the Hub names it."""
+    metric: ClassVar[Metric]
+    """The one shown in tables and plots."""
+    has_evaluation_loss: ClassVar[bool] = True
+    """Whether an evaluation reports the loss."""
+
+    labels: Sequence[str] | None = None
+    """Names of the classes, in the order of their ids; `None` where there are none."""
+
+    @abstractmethod
+    def __init__(self, tasks: Splits, args: Any) -> None:
+        self.args = args
+
+    def use_labels(self, labels: Sequence[str]) -> None:
+        """Take the model's labels, which may be in another order, or more."""
+        self.labels = labels
+
+    @abstractmethod
+    def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
+        """The columns of a task's raw dataset that hold its texts, as strings or as lists of words."""
+
+    def texts(self, tasks: Splits) -> set[str]:
+        """All distinct texts, or words, of all splits and tasks."""
+        named = [item for split in tasks.values() for item in split.items()]
+        return {
+            text
+            for task, dataset in named
+            for column in self.text_columns(task, dataset)
+            for text in distinct(dataset, column)
+        }
+
+    @abstractmethod
+    def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
+        """The features of each task of a split; what is wrong with a row is an InputError that names it."""
+
+    def max_length(
+        self, tokenizer: PreTrainedTokenizerBase, special: int, content: str, example: str, least: int = 1
+    ) -> int:
+        """Tokens of an example at most: `max_seq_length`, by default 512, or what the model takes if that is less.
+
+        Args:
+            tokenizer: knows what the model takes.
+            special: tokens that the model adds to an example.
+            content: what the others are of, for messages.
+            example: what an example is called there.
+            least: tokens of content that an example must have room for.
+
+        Raises:
+            InputError: there is no such room.
+        """
+        wanted, possible = self.args.max_seq_length, tokenizer.model_max_length
+        if wanted is None:
+            return min(possible, 512)
+        if wanted < special + least:
+            raise InputError(
+                f"--max_seq_length {wanted} leaves no room for {content}: this model adds {special} tokens of its own "
+                f"to each {example}."
+            )
+        if wanted > possible:
+            logger.warning("--max_seq_length %d is more than the model takes; %d is used.", wanted, possible)
+        return min(wanted, possible)
+
+    def warn_of_cuts(
+        self,
+        encoded: Tasks,
+        split: str,
+        max_length: int,
+        tokenizer: PreTrainedTokenizerBase,
+        examples: str,
+        lost: str = "",
+    ) -> None:
+        """Warn once of all the examples of a split that the model sees only a part of; silent where there are none.
+
+        Args:
+            encoded: features with the column `is_cut`.
+            split: their split.
+            max_length: tokens after which an example is cut.
+            tokenizer: knows what the model takes.
+            examples: what the examples are called.
+            lost: what else to say, such as what was cut off.
+        """
+        cut = sum(sum(dataset[IS_CUT][:]) for dataset in encoded.values())
+        if cut:
+            limit = "--max_seq_length" if max_length < tokenizer.model_max_length else "all that the model takes"
+            every = sum(map(len, encoded.values()))
+            logger.warning(
+                "%s: %s longer than %d tokens (%s), which are cut: %d of %d%s.",
+                split, examples, max_length, limit, cut, every, lost,
+            )  # fmt: skip
+
+    def map_rows(self, dataset: Dataset, function: Callable, desc: str, **settings: Any) -> Dataset:
+        """`dataset.map` of batches and their rows' numbers to features alone, as the arguments want it."""
+        return dataset.map(
+            function,
+            batched=True,
+            with_indices=True,
+            remove_columns=dataset.column_names,
+            num_proc=self.args.preprocessing_num_workers,
+            load_from_cache_file=not self.args.overwrite_cache,
+            desc=desc,
+            **settings,
+        )
+
+    @abstractmethod
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[Any]], Any]:
+        """Makes batches of features, padded to the longest."""
+
+    @abstractmethod
+    def scoring(self) -> dict[str, Callable]:
+        """The trainer's arguments for metrics and loss: `compute_metrics` and what goes with it."""
+
+    @abstractmethod
+    def write_predictions(
+        self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
+    ) -> None:
+        """Write one task's predictions.
+
+        Args:
+            folder: where to.
+            stage: `eval` for the validation split, `predict` for the test split.
+            suffix: ends the files' names: `_sw`, or empty where there is one task.
+            prediction: of the task.
+            features: that were predicted.
+        """
+
+
+def distinct(dataset: Dataset, column: str) -> list[str]:
+    """The distinct strings in a column of strings, or of lists of them."""
+    values = dataset.select_columns(column).with_format("arrow")[:][column].combine_chunks()
+    return (values.flatten() if hasattr(values, "flatten") else values).unique().drop_null().to_pylist()

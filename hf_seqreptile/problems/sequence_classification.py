@@ -1,0 +1,292 @@
+"""Natural language inference: does the premise entail the hypothesis, contradict it, or neither?"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Value
+from transformers import (
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+)
+from transformers.trainer_utils import PredictionOutput
+
+from ..data.arguments import DataArguments
+from ..data.text import shown
+from ..errors import InputError
+from ..models.loading import ModelArguments
+from ..scores import Metric
+from .labels import (
+    defining_splits,
+    labels_by_task,
+    mend_of_unknown,
+    predicted_labels,
+    same_but_for_case,
+    task_with_all_labels,
+)
+from .problem import IS_CUT, Problem, Splits, Tasks
+
+TEXTS = ("premise", "hypothesis")
+LABEL = "label"
+NLI_LABELS = ["entailment", "neutral", "contradiction"]
+"""The meaning of 0, 1 and 2 in MNLI and XNLI."""
+XNLI = "facebook/xnli"
+
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+
+
+@dataclass
+class SequenceClassificationModelArguments(ModelArguments):
+    """Model arguments of `run_xnli.py`."""
+
+    do_lower_case: bool | None = field(
+        default=None, metadata={"help": "Whether the tokenizer turns text into lower case. Default: as it was saved."}
+    )
+    use_fast_tokenizer: bool = field(
+        default=True, metadata={"help": "Without effect: transformers 5 has fast tokenizers only."}
+    )
+
+    def tokenizer_options(self, model_type: str) -> dict[str, Any]:
+        """As in the parent."""
+        return {} if self.do_lower_case is None else {"do_lower_case": self.do_lower_case}
+
+
+@dataclass
+class SequenceClassificationArguments(DataArguments):
+    """Data arguments of `run_xnli.py`. Without any data named, the dataset is XNLI on the Hub."""
+
+    problem: ClassVar[str] = "nli"
+
+    language: str | None = field(
+        default=None,
+        metadata={"help": "Language to evaluate on and, without `train_language`, to train on (Hugging Face's name)."},
+    )
+    train_language: str | None = field(
+        default=None, metadata={"help": "Language to train on (Hugging Face's name for one of `languages`)."}
+    )
+    max_seq_length: int | None = field(
+        default=128, metadata={"help": "Subwords after which the longer of the two texts is cut."}
+    )
+    pad_to_max_length: bool = field(
+        default=False, metadata={"help": "Pad every pair to the maximum, not to the longest of its batch."}
+    )
+
+    def __post_init__(self) -> None:
+        train_language = self.train_language or self.language
+        if train_language and self.languages:
+            given = "train_language" if self.train_language else "language"
+            raise InputError(f"--languages and --{given} both name the training languages. Leave one of them out.")
+        if self.language and self.eval_languages:
+            raise InputError("--eval_languages and --language both name what to evaluate on. Leave one of them out.")
+        self.languages = [train_language] if train_language else self.languages
+        self.eval_languages = [self.language] if self.language else self.eval_languages
+        if not (self.dataset_name or self.train_file or self.validation_file or self.test_file):
+            self.dataset_name = XNLI
+
+
+class SequenceClassification(Problem):
+    """Turns raw pairs of texts into features, and predictions back into labels.
+
+    Args:
+        tasks: raw datasets by split and task. The training tasks define the labels; without any, all others do.
+        args: lengths and padding.
+
+    Raises:
+        InputError: missing columns, labels without names, label sets that do not fit together, or names that differ in
+            case or surrounding spaces alone.
+    """
+
+    arguments = SequenceClassificationArguments
+    model_arguments = SequenceClassificationModelArguments
+    auto_model = AutoModelForSequenceClassification
+    pipeline_tag = "text-classification"
+    metric = Metric("accuracy")
+    labels: Sequence[str]
+
+    def __init__(self, tasks: Splits, args: SequenceClassificationArguments) -> None:
+        super().__init__(tasks, args)
+        found = labels_by_task(tasks, _labels_of)
+        _check_spelling(defining_splits(tasks))
+        self.labels = common_labels(found)
+
+    def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
+        """`premise` and `hypothesis`, after checking that they hold texts."""
+        _check_columns(task, dataset)
+        return TEXTS
+
+    def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
+        """Features of each task: `input_ids`, `attention_mask` and `labels`; a warning tells how many pairs are cut.
+
+        Raises:
+            InputError: an unknown or missing label, or an empty value; names task, split and row.
+        """
+        # Each of the two texts needs a token.
+        taken = tokenizer.num_special_tokens_to_add(pair=True)
+        max_length = self.max_length(tokenizer, taken, "two texts", "pair", least=2)
+        padding = "max_length" if self.args.pad_to_max_length else False
+        # The tokenizer's first call with new settings changes its state, and with it the cache's key.
+        tokenizer(["a"], ["b"], truncation=True, max_length=max_length, padding=padding)
+        encoded = {}
+        for task, dataset in tasks.items():
+            _check_columns(task, dataset)
+            encoded[task] = self.map_rows(
+                dataset,
+                _encode_rows,
+                desc=f"Tokenizing {task} ({split})",
+                fn_kwargs={
+                    "tokenizer": tokenizer,
+                    "names": _names(dataset),
+                    "for_training": split == "train",
+                    "label2id": {label: i for i, label in enumerate(self.labels)},
+                    "where": f"task {task!r}, {split} split",
+                    "max_length": max_length,
+                    "padding": padding,
+                },
+            )
+        self.warn_of_cuts(encoded, split, max_length, tokenizer, "pairs")
+        return {task: dataset.remove_columns(IS_CUT) for task, dataset in encoded.items()}
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
+        """Pads pairs to the longest of a batch."""
+        return DataCollatorWithPadding(tokenizer)
+
+    def scoring(self) -> dict[str, Callable]:
+        """The trainer's `compute_metrics`, and `preprocess_logits_for_metrics`, which keeps the likeliest label."""
+        return {"compute_metrics": self.compute_metrics, "preprocess_logits_for_metrics": predicted_labels}
+
+    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Accuracy."""
+        return {"accuracy": float(np.mean(prediction.predictions == prediction.label_ids))}
+
+    def write_predictions(
+        self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
+    ) -> None:
+        """Write the test split's `predictions{suffix}.txt`: `index TAB label` lines, as Hugging Face's script does."""
+        if stage != "predict":
+            return
+        lines = [f"{i}\t{self.labels[label]}\n" for i, label in enumerate(np.asarray(prediction.predictions))]
+        text = "".join(["index\tprediction\n", *lines])
+        (folder / f"predictions{suffix}.txt").write_text(text, encoding="utf-8")
+
+
+def common_labels(labels_by_task: Mapping[str, Sequence[str]]) -> list[str]:
+    """One label list for all tasks: XNLI's in its order where it holds them all, else that of the task with most.
+
+    Raises:
+        InputError: two tasks each have a label that the other lacks.
+    """
+    labels = list(dict.fromkeys(labels_by_task[task_with_all_labels(labels_by_task)]))
+    return NLI_LABELS if set(labels) <= set(NLI_LABELS) else labels
+
+
+def _check_columns(task: str, dataset: Dataset) -> None:
+    for column in (*TEXTS, LABEL):
+        if column not in dataset.column_names:
+            raise InputError(
+                f"The data of task {task!r} has no column {column!r}, only {dataset.column_names}. It needs premise, "
+                f"hypothesis and label; rename its columns."
+            )
+    for column in TEXTS:
+        feature = dataset.features[column]
+        if not (isinstance(feature, Value) and feature.dtype in ("string", "large_string")):
+            raise InputError(f"Column {column!r} of task {task!r} holds {feature}; it must hold one text a row.")
+    if not isinstance(dataset.features[LABEL], Value | ClassLabel):
+        raise InputError(
+            f"Column {LABEL!r} of task {task!r} holds {dataset.features[LABEL]}; it must hold one label a row."
+        )
+
+
+def _names(dataset: Dataset) -> list[str] | None:
+    """The names of the labels that a dataset numbers in its own way."""
+    feature = dataset.features[LABEL]
+    return feature.names if isinstance(feature, ClassLabel) else None
+
+
+def _label(value: Any, names: Sequence[str] | None) -> str | None:
+    """What a row's label is called: 0, 1 and 2 mean the same as integers, floats and text; `None` if it is missing."""
+    if names is not None and value is not None:
+        # A ClassLabel's -1 means that the label was left out.
+        value = names[value] if value >= 0 else None
+    text = str(value)
+    if value is None or not text.strip() or (isinstance(value, float) and math.isnan(value)):
+        return None
+    meanings = {float(number): name for number, name in enumerate(NLI_LABELS)}
+    return meanings.get(float(text), text) if _NUMBER.fullmatch(text) else text
+
+
+def _labels_of(task: str, dataset: Dataset) -> list[str]:
+    _check_columns(task, dataset)
+    names = _names(dataset)
+    values = dataset.unique(LABEL) if names is None else range(len(names))
+    labels = [label for value in values if (label := _label(value, names)) is not None]
+    if unknown := [label for label in labels if _NUMBER.fullmatch(label)]:
+        raise InputError(
+            f"Task {task!r} has the label {unknown[0]}, a number without a name. Numbers mean {_meaning()}; write "
+            f"other labels out."
+        )
+    return sorted(labels) if names is None else labels
+
+
+def _check_spelling(tasks: Splits) -> None:
+    """Refuse labels of rows that differ from another one, or from XNLI's if some are, in case or spaces alone."""
+    places: dict[str, tuple[str, str, Dataset, Any]] = {}
+    for split, of_split in tasks.items():
+        for task, dataset in of_split.items():
+            for value in dataset.unique(LABEL):
+                if label := _label(value, _names(dataset)):
+                    places.setdefault(label, (split, task, dataset, value))
+    known = [*NLI_LABELS] if places.keys() & {*NLI_LABELS} else []
+    for label, (split, task, dataset, value) in places.items():
+        if other := same_but_for_case(label, known):
+            row = dataset[LABEL][:].index(value) + 1
+            raise InputError(f"task {task!r}, {split} split, row {row}: {_misspelled(label, other)}")
+        known.append(label)
+
+
+def _misspelled(label: str, other: str) -> str:
+    return (
+        f"the label {shown(repr(label))} differs from {shown(repr(other))} in case or spaces alone. Spell both alike."
+    )
+
+
+def _meaning() -> str:
+    return ", ".join(f"{i} {name}" for i, name in enumerate(NLI_LABELS))
+
+
+def _encode_rows(
+    rows: dict[str, list],
+    indices: list[int],
+    tokenizer: PreTrainedTokenizerBase,
+    names: list[str] | None,
+    for_training: bool,
+    label2id: dict[str, int],
+    where: str,
+    max_length: int,
+    padding: str | bool,
+) -> dict[str, list]:
+    labels = []
+    for i, (premise, hypothesis, label) in enumerate(zip(*(rows[column] for column in (*TEXTS, LABEL)), strict=True)):
+        row = f"{where}, row {indices[i] + 1}"
+        if premise is None or hypothesis is None:
+            raise InputError(f"{row}: an empty value (null); fill it in or delete the row.")
+        row = f"{row} ({shown(hypothesis)})"
+        name = _label(label, names)
+        if name is None:
+            raise InputError(f"{row}: the label is missing; fill it in or delete the row.")
+        if name not in label2id:
+            if other := same_but_for_case(name, label2id):
+                raise InputError(f"{row}: {_misspelled(name, other)}")
+            raise InputError(
+                f"{row}: unknown label {name!r}; the model knows {', '.join(label2id)}. "
+                f"{mend_of_unknown(for_training)}"
+            )
+        labels.append(label2id[name])
+    features = tokenizer(rows[TEXTS[0]], rows[TEXTS[1]], truncation=True, max_length=max_length, padding=padding)
+    is_cut = [bool(encoding.overflowing) for encoding in features.encodings or ()]
+    return dict(features) | {"labels": labels, IS_CUT: is_cut}

@@ -1,0 +1,1 @@
+"""The model card and the Hub, from facts that they are given; imports models."""

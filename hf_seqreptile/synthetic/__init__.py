@@ -1,0 +1,1 @@
+"""The paper's experiment with a model of two numbers (section 4.1); imports console."""

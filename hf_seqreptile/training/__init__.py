@@ -1,0 +1,1 @@
+"""What every method needs under the stock training loop; imports publishing."""

@@ -1,0 +1,100 @@
+"""What a method says of itself: to the command line, the plan, the model card and a dry run."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from transformers import TrainingArguments
+
+from ..errors import InputError
+from ..publishing.hub_repository import check_push
+from .pushing import PushMixin
+from .setting import Setting, settings_of
+from .training_args import MultiTaskTrainingArguments
+
+COMPARED_IN_THE_PAPER = "This paper compares its own method with this one:"
+
+
+class MethodMixin(PushMixin):
+    """A method's name, words and settings.
+
+    What a class says of itself holds for what is derived from it under the same name alone: under another `method`,
+    `title` is that name and `citation` the one below unless they are given anew, and where `task_probabilities` is
+    overridden, so is `probabilities_in_words`, if only by words that cannot be wrong.
+    """
+
+    method: ClassVar[str]
+    """The name typed on the command line."""
+    title: str
+    """The name in the model card."""
+    citation: str = "The software that trained this model implements, among others, the method of this paper:"
+    """How the method has to do with the paper that the card cites."""
+    tags: ClassVar[tuple[str, ...]] = ()
+    """For the Hub."""
+    probabilities_in_words: ClassVar[str] = "p_t ∝ N_t^q, q = {q:g}"
+    """How tasks are drawn; without `{q}`, --task_sampling_exponent has no effect and is refused."""
+    default_tasks_per_step: ClassVar[int] = 8
+    """M where the user gives none: eight draws, as for the paper's baselines."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "method" in own:
+            cls.title = own.get("title", cls.method)
+            cls.citation = own.get("citation", MethodMixin.citation)
+        if "task_probabilities" in own and "probabilities_in_words" not in own:
+            cls.probabilities_in_words = "p_t of its own rule"
+
+    @classmethod
+    def check_arguments(cls, args: TrainingArguments) -> None:
+        """Refuse arguments of another class, of another method, or settings that this method does not have."""
+        if not isinstance(args, MultiTaskTrainingArguments):
+            raise InputError(
+                f"{cls.__name__} needs MultiTaskTrainingArguments, which take all arguments of TrainingArguments; "
+                f"got {type(args).__name__}."
+            )
+        if not args.is_given("method"):
+            args.method = cls.method
+        if args.method.partition(":")[0] != cls.method:
+            raise InputError(
+                f"{cls.__name__} trains with method {cls.method!r}, but args.method is {args.method!r}; write "
+                f"MultiTaskTrainingArguments(method={cls.method!r}, ...)."
+            )
+        check_push(args)
+        own = cls.own_settings(type(args))
+        for name, setting in settings_of(type(args)).items():
+            if setting.methods and name not in own and args.is_given(name):
+                raise InputError(
+                    f"--{name} is a setting of --method {' and '.join(setting.methods)}, and --method {cls.method} "
+                    f"has no use for it; remove it or change the method."
+                )
+        if not cls.exponent_counts() and args.is_given("task_sampling_exponent"):
+            raise InputError(
+                f"--task_sampling_exponent has no effect with --method {cls.method}, which draws tasks with "
+                f"{cls.probabilities_in_words}; remove it."
+            )
+
+    @classmethod
+    def exponent_counts(cls) -> bool:
+        """Whether q has a say in how tasks are drawn."""
+        return "{q" in cls.probabilities_in_words
+
+    @classmethod
+    def own_settings(cls, arguments: Any = MultiTaskTrainingArguments) -> Mapping[str, Setting]:
+        """The settings that this method has and not every method: its own and those of what it is derived from.
+
+        Args:
+            arguments: the class of arguments.
+        """
+        lineage = {vars(parent).get("method") for parent in cls.__mro__}
+        return {name: one for name, one in settings_of(arguments).items() if lineage & set(one.methods)}
+
+    @classmethod
+    def settings(cls, args: MultiTaskTrainingArguments) -> dict[str, Any]:
+        """The method's own settings that its results depend on, as `args` or the method's defaults give them."""
+        own = cls.own_settings(type(args))
+        return {name: getattr(args, name) for name, setting in own.items() if not setting.is_place}
+
+    @classmethod
+    def describe_probabilities(cls, args: MultiTaskTrainingArguments) -> str:
+        """How tasks are drawn, as `probabilities_in_words` says it."""
+        return cls.probabilities_in_words.format(q=args.task_sampling_exponent)

@@ -1,0 +1,122 @@
+"""Arguments of the stock trainer that it would fail on late: once a model is loaded, or training has begun."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import SchedulerType, Trainer, TrainingArguments, get_scheduler
+from transformers.integrations.integration_utils import (
+    get_available_reporting_integrations,
+    get_reporting_integration_callbacks,
+)
+from transformers.training_args import OptimizerNames
+from transformers.utils.import_utils import is_torch_xla_available
+
+from ..errors import InputError
+from ..json_text import parse_json
+from ..ranges import AT_LEAST_1, FROM_0_TO_1, NOT_NEGATIVE, POSITIVE, Range, check_ranges
+
+_SEED: Range = (lambda x: 0 <= x < 2**32, "from 0 to 2**32 - 1")
+_MOMENT: Range = (lambda x: 0 <= x < 1, "in [0, 1)")
+_RANGES: tuple[tuple[str, str, Range], ...] = (
+    ("learning_rate", "α", POSITIVE),
+    ("num_train_epochs", "", POSITIVE),
+    ("per_device_train_batch_size", "", AT_LEAST_1),
+    ("per_device_eval_batch_size", "", AT_LEAST_1),
+    ("gradient_accumulation_steps", "", AT_LEAST_1),
+    ("eval_accumulation_steps", "", AT_LEAST_1),
+    ("label_smoothing_factor", "", FROM_0_TO_1),
+    ("weight_decay", "", NOT_NEGATIVE),
+    ("adam_beta1", "", _MOMENT),
+    ("adam_beta2", "", _MOMENT),
+    ("adam_epsilon", "", NOT_NEGATIVE),
+    ("seed", "", _SEED),
+    ("data_seed", "", _SEED),
+    ("dataloader_num_workers", "", NOT_NEGATIVE),
+    ("dataloader_prefetch_factor", "", AT_LEAST_1),
+    ("neftune_noise_alpha", "", NOT_NEGATIVE),
+)
+
+
+def check_as_given(args: TrainingArguments) -> None:
+    """Refuse what `TrainingArguments.__post_init__` takes as it is, or fails on without naming the argument."""
+    check_ranges(args, _RANGES)
+    _check_output_dir(args)
+    _check_json(args)
+    _check_precision(args)
+
+
+def check_with_the_library(args: TrainingArguments) -> None:
+    """Refuse trackers, an optimizer or a schedule that transformers cannot make, after `__post_init__`."""
+    _check_trackers(args)
+    _check_optimizer(args)
+    _check_schedule(args)
+
+
+def _check_output_dir(args: TrainingArguments) -> None:
+    folder = Path(args.output_dir or "").expanduser()
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), Path())
+    if not nearest.is_dir():
+        raise InputError(f"--output_dir {args.output_dir}: {nearest} is a file; choose another folder.")
+
+
+def _check_json(args: TrainingArguments) -> None:
+    for name in args._VALID_DICT_FIELDS:
+        text = getattr(args, name)
+        # The others may be names of files.
+        if isinstance(text, str) and (name.endswith("_kwargs") or text.startswith("{")):
+            try:
+                is_object = isinstance(parse_json(text), dict)
+            except ValueError:
+                is_object = False
+            if not is_object:
+                raise InputError(f"--{name} {text} is no JSON object; write one, such as '{{\"name\": 2}}'.")
+
+
+def _check_precision(args: TrainingArguments) -> None:
+    if args.use_cpu or torch.accelerator.is_available() or is_torch_xla_available():
+        return
+    for name in ("bf16", "bf16_full_eval"):
+        if getattr(args, name):
+            raise InputError(f"--{name} finds no accelerator on this machine; add --use_cpu, or remove --{name}.")
+
+
+def _check_trackers(args: TrainingArguments) -> None:
+    trackers = args.report_to or []
+    available = get_available_reporting_integrations() if trackers else []
+    for tracker in trackers:
+        try:
+            (callback,) = get_reporting_integration_callbacks([tracker])
+            # Made only to hear what it lacks: one that lacks nothing may start to measure at once.
+            if tracker not in available:
+                callback()
+        except (ValueError, ImportError, RuntimeError) as error:
+            raise InputError(f"--report_to {tracker}: {error}") from error
+
+
+def _check_optimizer(args: TrainingArguments) -> None:
+    if args.optim_args and any(part.count("=") != 1 for part in args.optim_args.split(",")):
+        raise InputError(f"--optim_args {args.optim_args}: write name=value, with commas between several.")
+    # Not initialized: that would change the random numbers of a model that is made after the arguments.
+    model: Any = torch.nn.Sequential(torch.nn.utils.skip_init(torch.nn.Linear, 1, 1))
+    args_of_model = copy.copy(args)
+    # Some optimizers look for modules of these names, which only the real model has.
+    args_of_model.optim_target_modules = args.optim_target_modules and "all-linear"
+    try:
+        optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(args_of_model, model)
+        if optimizer.__module__.startswith("torch."):
+            optimizer(model.parameters(), **settings)
+    except (ValueError, ImportError, RuntimeError, TypeError) as error:
+        given = f" --optim_args {args.optim_args}" if args.optim_args else ""
+        raise InputError(f"--optim {OptimizerNames(args.optim).value}{given}: {error}") from error
+
+
+def _check_schedule(args: TrainingArguments) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], args.learning_rate)
+    settings: Any = args.lr_scheduler_kwargs
+    try:
+        get_scheduler(args.lr_scheduler_type, optimizer, 0, 1, scheduler_specific_kwargs=settings)
+    except (ValueError, TypeError) as error:
+        name = SchedulerType(args.lr_scheduler_type).value
+        raise InputError(f"--lr_scheduler_type {name} --lr_scheduler_kwargs {settings or {}}: {error}") from error

@@ -1,0 +1,132 @@
+"""Pairs and labels to features: what labels mean however they are written, and what is refused or told."""
+
+import logging
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from hf_seqreptile import InputError
+from hf_seqreptile.problems.sequence_classification import SequenceClassification, SequenceClassificationArguments
+from tests import scripts
+
+NLI = ["entailment", "neutral", "contradiction"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(scripts.write_model(tmp_path_factory.mktemp("model")))
+
+
+def data(labels: list[Any]) -> Dataset:
+    texts = {"premise": ["Juma jana"] * len(labels), "hypothesis": [f"jana {i}" for i, _ in enumerate(labels)]}
+    return Dataset.from_dict({**texts, "label": labels})
+
+
+def problem(*train: list[Any], **options: Any) -> SequenceClassification:
+    tasks = {"train": {f"task{i}": data(labels) for i, labels in enumerate(train)}}
+    return SequenceClassification(tasks, SequenceClassificationArguments(**options))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [2, 0, 1],
+        [2.0, 0.0, 1.0],
+        ["2", "0", "1"],
+        ["2.0", "0.0", "1.0"],
+        ["contradiction", "entailment", "neutral"],
+        ["2", "entailment", "1.0"],
+    ],
+    ids=str,
+)
+def test_labels_mean_the_same_however_they_are_written(tokenizer: PreTrainedTokenizerBase, labels: list[Any]) -> None:
+    for its_problem in (problem(labels), problem(NLI)):
+        assert its_problem.labels == NLI
+        for split in ("train", "test"):
+            assert its_problem.encode({"sw": data(labels)}, tokenizer, split)["sw"]["labels"][:] == [2, 0, 1]
+
+
+def test_other_names_stay_as_they_are() -> None:
+    assert problem(["yes", "no"], ["no"]).labels == ["no", "yes"]
+    assert problem([True, False]).labels == ["False", "True"]
+    assert problem(["Entailment", "Neutral"]).labels == ["Entailment", "Neutral"]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", " "], ids=repr)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_missing_label_is_refused(tokenizer: PreTrainedTokenizerBase, missing: Any, split: str) -> None:
+    known: Any = "neutral" if isinstance(missing, str) else 1.0
+    labels = [known, missing]
+    with pytest.raises(InputError, match=rf"^task 'sw', {split} split, row 2 \(jana 1\): the label is missing; fill"):
+        problem(labels).encode({"sw": data(labels)}, tokenizer, split)
+
+
+def test_a_class_labels_left_out_one_is_missing(tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = data([0, -1]).cast_column("label", ClassLabel(names=NLI))
+    with pytest.raises(InputError, match=r"row 2 .*the label is missing"):
+        problem(NLI).encode({"sw": rows}, tokenizer, "test")
+
+
+@pytest.mark.parametrize("number", [3, -1, 1.5, "3", "1.5"], ids=repr)
+def test_numbers_without_a_name_are_refused(tokenizer: PreTrainedTokenizerBase, number: Any) -> None:
+    with pytest.raises(InputError, match=rf"Task 'task0' has the label {number}, a number without a name"):
+        problem([number])
+    with pytest.raises(InputError, match=rf"unknown label '{number}'; the model knows entailment, "):
+        problem(NLI).encode({"sw": data([number])}, tokenizer, "test")
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (
+            [["entailment", "Entailment"]],
+            "task 'task0', train split, row 2: the label 'Entailment' differs from 'enta",
+        ),
+        ([["yes", "no"], ["yes", "no", "no "]], "task 'task1', train split, row 3: the label 'no ' differs from 'no'"),
+        (
+            [["entailment", " neutral"]],
+            "task 'task0', train split, row 2: the label ' neutral' differs from 'neutral'",
+        ),
+        ([[0, 1], ["ENTAILMENT"]], "task 'task1', train split, row 1: the label 'ENTAILMENT' differs from 'entail"),
+    ],
+)
+def test_names_that_differ_in_case_or_spaces_alone_are_refused(train: list[list[Any]], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        problem(*train)
+    assert str(error.value).startswith(message)
+    assert str(error.value).endswith("in case or spaces alone. Spell both alike.")
+
+
+def test_the_same_for_names_that_the_model_knows(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(InputError, match=r"row 1 .*: the label 'Neutral' differs from 'neutral' in case or spaces"):
+        problem(NLI).encode({"sw": data(["Neutral"])}, tokenizer, "test")
+
+
+def test_unknown_labels_are_to_be_mended_or_trained_on(tokenizer: PreTrainedTokenizerBase) -> None:
+    for split, mend in (("train", r"Mend the row\.$"), ("test", "Mend the row, or train on examples with that label")):
+        with pytest.raises(InputError, match=f"unknown label 'maybe'; the model knows .*{mend}"):
+            problem(NLI).encode({"sw": data(["maybe"])}, tokenizer, split)
+
+
+def test_a_label_must_be_one_value() -> None:
+    with pytest.raises(InputError, match=r"Column 'label' of task 'task0' holds List.*one label a row"):
+        problem([[0], [1]])
+
+
+def test_one_warning_tells_how_many_pairs_are_cut(
+    tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = data(NLI)
+    long = rows.map(lambda row, i: {"premise": row["premise"] * (1 + 9 * (i == 0))}, with_indices=True)
+    with caplog.at_level(logging.WARNING):
+        encoded = problem(NLI, max_seq_length=10).encode({"sw": long, "de": rows}, tokenizer, "test")
+    assert [record.getMessage() for record in caplog.records] == [
+        "test: pairs longer than 10 tokens (--max_seq_length), which are cut: 1 of 6."
+    ]
+    assert encoded["sw"].column_names == ["input_ids", "token_type_ids", "attention_mask", "labels"]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        problem(NLI, max_seq_length=64).encode({"sw": rows}, tokenizer, "test")
+    assert not caplog.records
