@@ -12,8 +12,8 @@ import pytest
 from transformers import TrainerCallback
 
 from hf_seqreptile import InputError
-from hf_seqreptile.console.bad_input import bad_input_exits
 from hf_seqreptile.command_line.steps import train as train_as_scripts_do
+from hf_seqreptile.console.bad_input import bad_input_exits
 from hf_seqreptile.training.checkpoints import last_complete_checkpoint
 from tests import tiny
 from tests.processes import together
