@@ -19,7 +19,7 @@ help:
 	  'make demo      train and evaluate on the bundled sample, without the Hub; minutes on 2 cores' \
 	  'make test      run the tests, but for the slow ones (ARGS="-k sampling" chooses some)' \
 	  'make test-all  run all tests' \
-	  'make quality   lint, check formatting and types' \
+	  'make quality   lint, check formatting, types and the length of lines' \
 	  'make docs      build the documentation in out/site; any broken link fails it' \
 	  'make clean     remove .venv, caches, build outputs and out/demo' \
 	  '' \
@@ -41,6 +41,7 @@ quality: .venv/.installed
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
+	.venv/bin/python -m pymarkdown scan -r *.md docs
 
 docs: .venv/.installed
 	OMP_NUM_THREADS=1 .venv/bin/python -m sphinx -q -W --keep-going -E -c docs -d out/site/.doctrees . out/site

@@ -1,4 +1,4 @@
-"""The documentation as a site: `make docs` builds it from README, CHANGELOG and docs/, and fails on any warning."""
+"""The documentation as a site: `make docs` builds it from the pages here and in docs/, and fails on any warning."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ html_show_copyright = False
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 # The folder that is built is the repository, so that links work on the site as they do in a clone.
 root_doc = "README"
-include_patterns = ["README.md", "CHANGELOG.md", "docs/**.md"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md"]
 # Not searched for pages: it takes long.
 exclude_patterns = [".*", "out*"]
 myst_heading_anchors = 3
@@ -50,7 +50,6 @@ CONTENTS = {
         "docs/own_trainer",
         "docs/own_method",
         "docs/troubleshooting",
-        "docs/bad_input",
     ],
     "Methods": [f"docs/methods/{name}" for name in hf_seqreptile.METHODS],
     "Analyses": [
@@ -68,7 +67,7 @@ CONTENTS = {
         "docs/analysis/wikiann",
     ],
     "Results": ["docs/paper", "docs/benchmarks", "docs/reliability", "docs/synthetic"],
-    "Reference": ["docs/api", "docs/design", "CHANGELOG"],
+    "Reference": ["docs/api", "docs/bad_input", "docs/design", "CONTRIBUTING", "CHANGELOG"],
 }
 """Captions and pages of the side bar. A page that is missing here fails the build."""
 

@@ -29,7 +29,7 @@ from hf_seqreptile.problems.token_classification import TokenClassification
 from hf_seqreptile.synthetic.__main__ import SyntheticArguments
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
 PROBLEMS = (TokenClassification, QuestionAnswering, SequenceClassification)
 OTHER_TOOLS = {"include", "no", "nproc_per_node"}

@@ -142,6 +142,11 @@ class TaskGradientMixin(MultiTaskMixin):
 
     _gradients: TaskGradients
 
+    @classmethod
+    def lineage(cls) -> set[str]:
+        """As in the parent; where and how gradients wait, PCGrad's settings, concerns every rule for their weights."""
+        return super().lineage() | {"pcgrad"}
+
     @property
     def trainer_averages_gradients(self) -> bool:
         """As in the parent: each draw's gradient is averaged over the processes when it is taken."""

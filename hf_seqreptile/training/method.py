@@ -41,7 +41,8 @@ class MethodMixin(PushMixin):
         if "method" in own:
             cls.title = own.get("title", cls.method)
             cls.citation = own.get("citation", MethodMixin.citation)
-        if "task_probabilities" in own and "probabilities_in_words" not in own:
+        is_overridden = "task_probabilities" in own and any(hasattr(p, "task_probabilities") for p in cls.__bases__)
+        if is_overridden and "probabilities_in_words" not in own:
             cls.probabilities_in_words = "p_t of its own rule"
 
     @classmethod
@@ -85,8 +86,12 @@ class MethodMixin(PushMixin):
         Args:
             arguments: the class of arguments.
         """
-        lineage = {vars(parent).get("method") for parent in cls.__mro__}
-        return {name: one for name, one in settings_of(arguments).items() if lineage & set(one.methods)}
+        return {name: one for name, one in settings_of(arguments).items() if cls.lineage() & set(one.methods)}
+
+    @classmethod
+    def lineage(cls) -> set[str]:
+        """The methods whose settings this one has: itself and those that it is derived from."""
+        return {vars(parent)["method"] for parent in cls.__mro__ if "method" in vars(parent)}
 
     @classmethod
     def settings(cls, args: MultiTaskTrainingArguments) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ..ranges import AT_LEAST_1, FROM_0_TO_1, NOT_NEGATIVE, POSITIVE
 from .setting import Setting
 
 _OUTER_LOOP = ("seq_reptile", "reptile")
-_TASK_GRADIENTS = ("pcgrad", "gradvac", "torchjd", "task_gradients")
+_TASK_GRADIENTS = ("pcgrad", "gradvac", "torchjd")
 
 
 @dataclass
