@@ -129,7 +129,7 @@ NER = ["--model_name_or_path", "m", "--dataset_name", "d/d", "--do_train"]
             ["15,000 optimizer steps, 15,000 batches", "n = 15 of K = 1,000", "reach: η·S = 0.1 × 15,000 = 1,500"],
         ),
         (["--max_steps", "1000"], ["warning: the reach is small"]),
-        (["--method", "mtl", "--max_steps", "100"], ["100 optimizer steps, at most 800 batches"]),
+        (["--method", "mtl", "--max_steps", "100"], ["100 optimizer steps, 800 batches"]),
         (
             ["--method", "mtl", "--all_tasks_each_step", "--languages", "de", "en", "--max_steps", "100"],
             ["100 optimizer steps, 200 batches"],

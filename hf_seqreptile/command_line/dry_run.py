@@ -99,9 +99,7 @@ def _training(
     ]
     each = " for each task's model" if args.method == "stl" else ""
     if args.max_steps > 0:
-        # Of M drawn tasks, the last step of an epoch takes those that the epoch has left.
-        at_most = "at most " if draws_per_step and draws_per_step > 1 and not args.all_tasks_each_step else ""
-        draws = f", {at_most}{args.max_steps * draws_per_step:,} batches" if draws_per_step else ""
+        draws = f", {args.max_steps * draws_per_step:,} batches" if draws_per_step else ""
         rows.append(("length", f"{args.max_steps:,} optimizer steps{draws}{each}"))
         return rows + [("", note) for note in _outer_updates(method, args, number_of_tasks)]
     outcome = ", outer updates and reach" if issubclass(method, OuterLoopMixin) else ""
@@ -141,7 +139,7 @@ def _outer_updates(
     inner_steps, outer_learning_rate = method.trajectory_settings(args)
     if not issubclass(method, ReptileMixin):
         refuse_too_few_steps(args.max_steps, inner_steps, rounds=1)
-        return reach_notes(args.max_steps, inner_steps, outer_learning_rate, args.learning_rate)
+        return reach_notes(args.max_steps, inner_steps, outer_learning_rate)
     rounds = -(-(number_of_tasks or 1) // args.world_size)
     refuse_too_few_steps(args.max_steps, inner_steps, rounds)
     if number_of_tasks is None:

@@ -118,6 +118,7 @@ class GradNormMixin(MultiTaskMixin):
     method = "gradnorm"
     title = "GradNorm (gradient normalization)"
     citation = COMPARED_IN_THE_PAPER
+    could_take_one_task_a_step = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -196,7 +197,7 @@ class GradNormMixin(MultiTaskMixin):
         return prepared
 
     def _make_weights(self, tasks: Iterable[str]) -> LossWeights:
-        return LossWeights(tasks, self.args.gradnorm_exponent, self.args.gradnorm_learning_rate)
+        return LossWeights(tasks, self.run_args.gradnorm_exponent, self.run_args.gradnorm_learning_rate)
 
     def multitask_state(self) -> dict[str, Any]:
         """As in the parent, with w and what moves them."""

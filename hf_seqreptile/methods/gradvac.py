@@ -80,14 +80,14 @@ class GradVacMixin(TaskGradientMixin):
 
     def parameter_groups(self, names: Sequence[str]) -> dict[str, list[str]]:
         """As in the parent; by layer unless `gradvac_granularity` is `model`."""
-        return layers(names) if self.args.gradvac_granularity == "layer" else super().parameter_groups(names)
+        return layers(names) if self.run_args.gradvac_granularity == "layer" else super().parameter_groups(names)
 
     def task_weights(self, gram: torch.Tensor, tasks: Sequence[str], group: str) -> torch.Tensor:
         """As in the parent."""
         return self._targets_of(group).weights(gram, tasks, self.random_orders(len(tasks)))
 
     def _targets_of(self, group: str) -> SimilarityTargets:
-        return self._targets.setdefault(group, SimilarityTargets(self.args.gradvac_beta))
+        return self._targets.setdefault(group, SimilarityTargets(self.run_args.gradvac_beta))
 
     def multitask_state(self) -> dict[str, Any]:
         """As in the parent, with the targets."""

@@ -40,18 +40,32 @@ class OuterLoopMixin(MultiTaskMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.inner_steps, self.outer_learning_rate = self.trajectory_settings(self.args)
         self.slow_weights: SlowWeights | None = None
         self.outer_updates = 0
+        self._held = 0
         self._inner_step = 0
         self._evaluated_at: int | None = None
         self._waiting: dict[str, bool] = {}
         self.add_callback(_InnerSteps(self))
+
+    def check_set_up(self) -> None:
+        """As in the parent; refuses fp16 where the processes' loss scales would differ."""
+        super().check_set_up()
         if self.args.fp16 and self.trajectories_are_separate and self.args.world_size > 1:
             raise InputError(
                 "--fp16 is not supported where each process follows a trajectory of its own: the processes' loss "
                 "scales would differ. Use --bf16."
             )
+
+    @property
+    def inner_steps(self) -> int:
+        """K of the run."""
+        return self.trajectory_settings(self.run_args)[0]
+
+    @property
+    def outer_learning_rate(self) -> float:
+        """η of the run."""
+        return self.trajectory_settings(self.run_args)[1]
 
     @classmethod
     def trajectory_settings(cls, args: MultiTaskTrainingArguments) -> tuple[int, float]:
@@ -66,6 +80,15 @@ class OuterLoopMixin(MultiTaskMixin):
         self.slow_weights.on_trajectory = True
         if self.is_end_of_trajectory or is_last:
             self.end_trajectory(is_last)
+
+    def refuse_new_parameters(self) -> None:
+        """Raise InputError where the optimizer holds more parameters than when training started."""
+        if len(self._held_parameters()) > self._held:
+            raise InputError(
+                "Parameters were added to the optimizer while it trained, and φ has no values of them. Give the "
+                "optimizer all parameters from the start, and freeze those that are to be trained later with "
+                "requires_grad_(False)."
+            )
 
     @property
     def is_end_of_trajectory(self) -> bool:
@@ -118,7 +141,7 @@ class OuterLoopMixin(MultiTaskMixin):
         refuse_too_few_steps(optimizer_steps, self.inner_steps, self.steps_per_outer_update // self.inner_steps)
         plan = super().plan(optimizer_steps)
         copies = len(self.kept_weights) * sum(p.numel() for p in self._trainable().values())
-        place = self.args.slow_weights_device or str(self.args.device)
+        place = self.run_args.slow_weights_device or str(self.args.device)
         plan.notes.append(f"extra memory: {' and '.join(self.kept_weights)}, {copies * 4 / 2**20:,.0f} MiB on {place}")
         if self.trajectories_are_separate:
             plan.notes.append(
@@ -129,7 +152,7 @@ class OuterLoopMixin(MultiTaskMixin):
     def run_identity(self) -> dict[str, Any]:
         """As in the parent, with the number of processes where each has draws of its own."""
         identity = super().run_identity()
-        if not (self.trajectories_are_separate or self.args.parallel_trajectories):
+        if not (self.trajectories_are_separate or self.run_args.parallel_trajectories):
             return identity
         return identity | {"processes": self.args.world_size}
 
@@ -144,7 +167,8 @@ class OuterLoopMixin(MultiTaskMixin):
         self, max_steps: int, train_dataloader: DataLoader, resume_from_checkpoint: str | None
     ) -> tuple[nn.Module, DataLoader]:
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
-        self.slow_weights = SlowWeights(self._trainable(), self.args.slow_weights_device)
+        self.slow_weights = SlowWeights(self._moving(), self.run_args.slow_weights_device)
+        self._held = len(self._held_parameters())
         self._inner_step, self.outer_updates, self._evaluated_at, self._waiting = 0, 0, None, {}
         if resume_from_checkpoint is not None:
             checkpoint = Path(resume_from_checkpoint)
@@ -155,6 +179,16 @@ class OuterLoopMixin(MultiTaskMixin):
                 self._evaluated_at = saved["evaluated_at"]
                 self.slow_weights.load(checkpoint, on_trajectory=self._inner_step > 0)
         return prepared
+
+    def _moving(self) -> dict[str, nn.Parameter]:
+        """What φ is of: all that the optimizer holds, since what is frozen now may be trained later."""
+        assert self.model is not None
+        held = set(self._held_parameters())
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad or p in held}
+
+    def _held_parameters(self) -> list[nn.Parameter]:
+        assert self.optimizer is not None
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         try:
@@ -220,7 +254,10 @@ class OuterLoopMixin(MultiTaskMixin):
             # Its scores would be those of the last evaluation, and early stopping would count them as no progress.
             logger.info("Step %d: φ is unchanged since its last evaluation, which stands.", self.state.global_step)
             self.control.should_evaluate = False
-        super()._maybe_log_save_evaluate(*args, **kwargs)
+        # Callbacks are shown the model too, such as one that writes an adapter whenever a checkpoint was saved.
+        is_shown = self.control.should_save or self.control.should_evaluate
+        with self.slow_weights_in_model() if is_shown else nullcontext():
+            super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _wait_for_outer_update(self) -> None:
         """Put off the evaluation and the saving that are due until the next outer update."""
@@ -251,11 +288,12 @@ def refuse_too_few_steps(optimizer_steps: int, trajectory: int, rounds: int) -> 
     if optimizer_steps >= rounds * trajectory:
         return
     several = f", {rounds} times in an outer update" if rounds > 1 else ""
-    mend = f"Lower --inner_steps to {max(1, optimizer_steps // rounds // 10)} or raise"
+    shorter = optimizer_steps // rounds // 10
+    lower = f", or lower --inner_steps to {shorter} (docs/choosing.md says for which η)" if shorter > 1 else ""
     raise InputError(
         f"--inner_steps (K) is {trajectory}{several}, but only {optimizer_steps} inner steps are planned, "
-        f"so φ would never finish {'one' if several else 'a trajectory'}. "
-        f"{mend if optimizer_steps >= rounds else 'Raise'} --max_steps or --num_train_epochs."
+        f"so φ would never finish {'one' if several else 'a trajectory'}. Raise --max_steps or "
+        f"--num_train_epochs{lower}."
     )
 
 
@@ -264,6 +302,12 @@ class _InnerSteps(TrainerCallback):
 
     def __init__(self, trainer: OuterLoopMixin) -> None:
         self.trainer = trainer
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # A schedule, too, has no rate for them.
+        self.trainer.refuse_new_parameters()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -35,17 +35,20 @@ class RecAdamMixin(MultiTaskMixin):
     method = "recadam"
     title = "RecAdam (recall and learn)"
     citation = COMPARED_IN_THE_PAPER
+    is_about_several = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         assert self.model is not None
-        self._pretrained: dict[str, torch.Tensor] = {}
         if self.tasks is not None:
             self._refuse_other_optimizers_and_adapters(self.model)
-            parameters = pretrained_parameters(self.model)
-            self._pretrained = {name: p.detach().clone() for name, p in parameters.items()}
-        self._fingerprint = fingerprint(self._pretrained)
+        self._take_pretrained(self.model)
         self._refuse_different_processes()
+
+    def _take_pretrained(self, model: nn.Module) -> None:
+        parameters = pretrained_parameters(model) if self.tasks is not None else {}
+        self._pretrained = {name: p.detach().clone() for name, p in parameters.items()}
+        self._fingerprint = fingerprint(self._pretrained)
 
     @classmethod
     def check_arguments(cls, args: TrainingArguments) -> None:
@@ -105,9 +108,9 @@ class RecAdamMixin(MultiTaskMixin):
         _, settings = self.get_optimizer_cls_and_kwargs(self.args)
         settings |= {
             "pretrained": pretrained,
-            "k": self.args.recadam_k,
-            "t0": self.args.recadam_t0,
-            "gamma": self.args.recadam_gamma,
+            "k": self.run_args.recadam_k,
+            "t0": self.run_args.recadam_t0,
+            "gamma": self.run_args.recadam_gamma,
         }
         self.optimizer_cls_and_kwargs = (RecAdam, settings)
         return super().create_optimizer(model)
@@ -115,7 +118,7 @@ class RecAdamMixin(MultiTaskMixin):
     def plan(self, optimizer_steps: int) -> TrainingPlan:
         """As in the parent, with the course of λ and the memory of θ*."""
         plan = super().plan(optimizer_steps)
-        plan.notes[:0] = annealing_notes(optimizer_steps, self.args.recadam_k, self.args.recadam_t0)
+        plan.notes[:0] = annealing_notes(optimizer_steps, self.run_args.recadam_k, self.run_args.recadam_t0)
         memory = sum(value.numel() * value.element_size() for value in self._pretrained.values())
         plan.notes.append(f"extra memory: θ*, {memory / 2**20:,.0f} MiB on {self.args.device}")
         return plan
@@ -127,6 +130,9 @@ class RecAdamMixin(MultiTaskMixin):
     def restore_multitask_state(self, saved: dict[str, Any] | None) -> None:
         """As in the parent; a trainer that has trained before starts with t = 1 again, or with the checkpoint's t."""
         super().restore_multitask_state(saved)
+        if self.model_init is not None:
+            assert self.model is not None
+            self._take_pretrained(self.model)
         self.optimizer = None
 
 

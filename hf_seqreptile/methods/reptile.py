@@ -72,6 +72,14 @@ class ReptileMixin(OuterLoopMixin):
         return False
 
     @property
+    def weight_in_log(self) -> float:
+        """As in the parent; a process without a task of its own repeats another's draws."""
+        if self.processes_share_draws:
+            return 1.0
+        working = self._trajectories.working_processes(self.state.global_step)
+        return self.args.world_size / working if self.args.process_index < working else 0.0
+
+    @property
     def steps_per_outer_update(self) -> int:
         """As in the parent: ⌈T/W⌉ rounds of K steps on W processes, T with a sharded model."""
         return -(-len(self._training_tasks.sizes) // self._tasks_at_a_time) * self.inner_steps

@@ -27,22 +27,20 @@ class SeqReptileMixin(OuterLoopMixin):
     @property
     def processes_share_draws(self) -> bool:
         """As in the parent; not with `parallel_trajectories` on several processes."""
-        return not (self.args.parallel_trajectories and self.args.world_size > 1)
+        return not (self.run_args.parallel_trajectories and self.args.world_size > 1)
 
     def end_trajectory(self, is_last: bool) -> None:
         """As in the parent: an outer update after every trajectory."""
         self.outer_update()
-        if self.args.inner_optimizer_state == "reset":
+        if self.run_args.inner_optimizer_state == "reset":
             assert self.optimizer is not None
             self.optimizer.state.clear()
 
     def plan(self, optimizer_steps: int) -> TrainingPlan:
         """As in the parent, with the outer updates and the reach."""
         plan = super().plan(optimizer_steps)
-        plan.notes[:0] = reach_notes(
-            optimizer_steps, self.inner_steps, self.outer_learning_rate, self.args.learning_rate
-        )
-        if self.args.parallel_trajectories and not self.trajectories_are_separate:
+        plan.notes[:0] = reach_notes(optimizer_steps, self.inner_steps, self.outer_learning_rate)
+        if self.run_args.parallel_trajectories and not self.trajectories_are_separate:
             plan.notes.append("parallel_trajectories has no effect on one process; start several with torchrun")
         return plan
 

@@ -34,7 +34,7 @@ class SlowWeights:
         self._sums: list[torch.Tensor] = []
         self._ended = 0
         self.on_trajectory = False
-        self._in_model = False
+        self._set_aside: dict[str, torch.Tensor] | None = None
 
     @property
     def memory(self) -> int:
@@ -89,21 +89,20 @@ class SlowWeights:
     @contextmanager
     def in_model(self) -> Iterator[None]:
         """Within, the model is φ; afterwards it is θ again. Takes the memory of one more copy, as gradients do."""
-        if not self.on_trajectory or self._in_model:
+        if not self.on_trajectory or self._set_aside is not None:
             yield
             return
-        fast = {name: p.clone() for name, p in self._fast().items()}
+        self._set_aside = fast = {name: p.clone() for name, p in self._fast().items()}
         self._copy_to_model(self._slow)
-        self._in_model = True
         try:
             yield
         finally:
             self._copy_to_model(fast)
-            self._in_model = False
+            self._set_aside = None
 
     def save(self, folder: Path) -> None:
         """Write what `model.safetensors` (φ) does not hold: θ on a trajectory, and φ where the model rounds it."""
-        fast = self._fast()
+        fast = self._fast() if self._set_aside is None else self._set_aside
         tensors = {f"slow.{n}": s for n, s in self._slow.items() if fast[n].dtype != s.dtype}
         if self.on_trajectory:
             tensors |= {f"fast.{n}": p for n, p in fast.items()}

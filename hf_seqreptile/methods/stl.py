@@ -13,6 +13,7 @@ class STLTrainer(MultiTaskMixin):
     method = "stl"
     title = "STL (single-task learning)"
     citation = COMPARED_IN_THE_PAPER
+    is_about_several = False
     default_tasks_per_step = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -30,6 +30,7 @@ class SWEPMixin(MultiTaskMixin):
     method = "swep"
     title = "SWEP (stochastic word embedding perturbation)"
     citation = COMPARED_IN_THE_PAPER
+    is_about_several = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,9 +61,9 @@ class SWEPMixin(MultiTaskMixin):
             loss, outputs = super().compute_loss(model, _twice(inputs), True, num_items_in_batch)
 
         mask, weight = _token_mask(inputs), next(self._token_weights)
-        kl = weight * (kl_divergence(mean, log_variance, prior_variance(self.args.swep_p)) * mask).sum()
+        kl = weight * (kl_divergence(mean, log_variance, prior_variance(self.run_args.swep_p)) * mask).sum()
         self._kl_sums += torch.stack([kl.detach(), weight * mask.sum()])
-        loss = loss + self.args.swep_beta * (kl - kl.detach())
+        loss = loss + self.run_args.swep_beta * (kl - kl.detach())
         return (loss, outputs) if return_outputs else loss
 
     @torch.no_grad()
@@ -127,7 +128,7 @@ class SWEPMixin(MultiTaskMixin):
                 )
             self.network = self._make_network()
             optimizer.add_param_group(
-                {"params": self.network.parameters(), "lr": self.args.swep_learning_rate, "weight_decay": 0.0}
+                {"params": self.network.parameters(), "lr": self.run_args.swep_learning_rate, "weight_decay": 0.0}
             )
         return optimizer
 
@@ -141,7 +142,7 @@ class SWEPMixin(MultiTaskMixin):
                 f"(get_input_embeddings), which {type(self._model).__name__} does not have; choose another model or "
                 f"method."
             ) from error
-        return PerturbationNetwork(hidden_size, embedding_size, self.args.seed).to(self.args.device)
+        return PerturbationNetwork(hidden_size, embedding_size, self.run_args.seed).to(self.args.device)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

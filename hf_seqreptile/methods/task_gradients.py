@@ -139,6 +139,7 @@ class TaskGradientMixin(MultiTaskMixin):
 
     method = "task_gradients"
     title = "a weighting of the tasks' gradients by their Gram matrix"
+    could_take_one_task_a_step = False
 
     _gradients: TaskGradients
 
@@ -171,15 +172,15 @@ class TaskGradientMixin(MultiTaskMixin):
 
     def random_orders(self, tasks: int) -> list[list[int]]:
         """For each of the step's tasks the others in random order, a function of the seed and the step alone."""
-        random = np.random.default_rng([self.args.seed, self.state.global_step])
+        random = np.random.default_rng([self.run_args.seed, self.state.global_step])
         return [[j for j in random.permutation(tasks).tolist() if j != i] for i in range(tasks)]
 
     def plan(self, optimizer_steps: int) -> TrainingPlan:
         """As in the parent, with the memory of the gradients."""
         plan = super().plan(optimizer_steps)
         numbers = sum(p.numel() for p in self._trainable().values())
-        each = numbers * DTYPES[self.args.task_gradients_dtype].itemsize / 2**20
-        place = self.args.task_gradients_device or str(self.args.device)
+        each = numbers * DTYPES[self.run_args.task_gradients_dtype].itemsize / 2**20
+        place = self.run_args.task_gradients_device or str(self.args.device)
         plan.notes.append(
             f"memory: a gradient for each task of a step, up to {min(self.tasks_per_step, len(plan.sizes))} of "
             f"{each:,.0f} MiB on {place}, where plain training has one"
@@ -218,8 +219,8 @@ class TaskGradientMixin(MultiTaskMixin):
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
         parameters = self._trainable()
         groups = self.parameter_groups(list(parameters))
-        dtype = DTYPES[self.args.task_gradients_dtype]
-        self._gradients = TaskGradients(parameters, groups, self.args.task_gradients_device, dtype)
+        dtype = DTYPES[self.run_args.task_gradients_dtype]
+        self._gradients = TaskGradients(parameters, groups, self.run_args.task_gradients_device, dtype)
         return prepared
 
 

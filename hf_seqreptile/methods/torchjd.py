@@ -22,7 +22,7 @@ class TorchJDMixin(TaskGradientMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        name = self.args.method.partition(":")[2]
+        name = self.run_args.method.partition(":")[2]
         self.weighting = torchjd_weighting(name)
         self.title = f"{name} (by TorchJD)"
 

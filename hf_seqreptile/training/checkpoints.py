@@ -1,5 +1,6 @@
 """Checkpoints: which one a run may continue from, and what is written into them."""
 
+import copy
 import json
 import logging
 import re
@@ -18,8 +19,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy, 
 
 from ..errors import InputError
 from ..json_text import parse_json
+from ..ranges import check_ranges
 from .checkpoint_damage import DamageExplainedMixin, damage_explained
 from .interruption import EXIT_CODE, TerminationSignal, outlive_sigterm
+from .setting import check_settings
+from .stock_arguments import STOCK_RANGES
 from .training_args import CHANGEABLE, MultiTaskTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -147,16 +151,20 @@ class ResumableMixin(DamageExplainedMixin):
     """
 
     args: MultiTaskTrainingArguments
+    run_args: MultiTaskTrainingArguments
+    """The arguments as they were when training started, by which all is drawn, trained and told; `args` before."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.run_args = self.args
+        self._saved_state: dict[str, Any] | None = None
         self._signal = TerminationSignal()
         self._seen_step = self._saved_step = -1
 
     def run_identity(self) -> dict[str, Any]:
         """What a checkpoint and the run that continues it must agree in, as JSON. Trainers extend it."""
-        values = self.args.to_dict()
-        length = "max_steps" if self.args.max_steps > 0 else "num_train_epochs"
+        values = self.run_args.to_dict()
+        length = "max_steps" if self.run_args.max_steps > 0 else "num_train_epochs"
         return {name: values[name] for name in (length, *STEP_ARGUMENTS)}
 
     def train(
@@ -173,7 +181,8 @@ class ResumableMixin(DamageExplainedMixin):
             ignore_keys_for_eval: as in the stock trainer.
 
         Raises:
-            InputError: no complete checkpoint, one of another run, or a loss that is not finite.
+            InputError: settings that `args` was given since and that do not work, no complete checkpoint, one of
+                another run, or a loss that is not finite.
             SystemExit: SIGTERM came, and a checkpoint was saved.
         """
         if resume_from_checkpoint is True:
@@ -181,17 +190,39 @@ class ResumableMixin(DamageExplainedMixin):
             if newest is None:
                 raise InputError(f"There is no complete checkpoint in {self.args.output_dir} to resume from.")
             resume_from_checkpoint = str(newest)
-        saved = None
+        if trial is None:
+            # Of a search, the trial's settings are taken, once they are known and it has its model.
+            self._take_settings()
+        self._saved_state = None
         if resume_from_checkpoint:
             folder = Path(resume_from_checkpoint)
-            saved = read_multitask_state(folder)
-            check_same_run(folder, saved["run"], self.run_identity(), self.args.allow_changes or ())
-        with damage_explained(resume_from_checkpoint or None):
-            self.restore_multitask_state(saved)
+            self._saved_state = read_multitask_state(folder)
+            check_same_run(folder, self._saved_state["run"], self.run_identity(), self.run_args.allow_changes or ())
+        self._resumed_from = resume_from_checkpoint or None
         self._seen_step = self._saved_step = -1
         self._signal = TerminationSignal()
-        with self._signal if self.is_resumable else nullcontext():
-            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        try:
+            with self._signal if self.is_resumable else nullcontext():
+                return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        finally:
+            # Evaluation asks for it, also after a run that was interrupted or refused.
+            self.is_in_train = False
+
+    def _take_settings(self) -> None:
+        self.run_args = copy.copy(self.args)
+        self.check_set_up()
+
+    def check_set_up(self) -> None:
+        """Refuse settings that do not work; they may have been set after the trainer was made. Trainers extend it."""
+        check_settings(self.run_args)
+        check_ranges(self.run_args, STOCK_RANGES)
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        # The seam at which a search's settings and a new model are there, and no checkpoint's weights yet.
+        super()._hp_search_setup(trial)
+        self._take_settings()
+        with damage_explained(self._resumed_from):
+            self.restore_multitask_state(self._saved_state)
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """As in the stock trainer; every evaluation takes its batches from here."""
@@ -241,6 +272,8 @@ class ResumableMixin(DamageExplainedMixin):
         )
         if evaluates_next or not self.can_save:
             return False
+        if self.accelerator.num_processes == 1:
+            return self._signal.came
         came = torch.tensor(int(self._signal.came), device=self.args.device)
         return bool(self.accelerator.reduce(came, reduction="sum"))
 
@@ -281,7 +314,7 @@ class ResumableMixin(DamageExplainedMixin):
             if self.args.should_save:
                 # The stock file is a pickle that holds tokens and paths of this machine.
                 (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-                self.args.save(folder)
+                self.run_args.save(folder)
 
     def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True) -> None:
         """As in the stock trainer, which adds to the file of all results: one that a kill cut short is begun anew."""

@@ -97,17 +97,21 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._start: dict[str, torch.Tensor] = {}
-        if self.args.log_gradient_alignment and self.tasks is not None and len(self.tasks.sizes) < 2:
+
+    def check_set_up(self) -> None:
+        """As in the parent; refuses to compare the gradients of one task."""
+        super().check_set_up()
+        if self.run_args.log_gradient_alignment and self.tasks is not None and len(self.tasks.sizes) < 2:
             raise InputError(
-                f"--log_gradient_alignment compares the tasks' gradients, and --method {self.args.method} is given "
-                f"one task, {next(iter(self.tasks.sizes))!r}; remove it, or train on two tasks or more."
+                f"--log_gradient_alignment compares the tasks' gradients, and --method {self.run_args.method} is "
+                f"given one task, {next(iter(self.tasks.sizes))!r}; remove it, or train on two tasks or more."
             )
 
     def _measure_gradient_alignment(self) -> dict[str, float]:
         """`cosine/A/B` of each pair of training tasks, `cosine/avg` and `distance`, now."""
         assert self.tasks is not None
         parameters = self._trainable()
-        with _evaluating(self.model), _random_numbers_of(self.args.seed):
+        with _evaluating(self.model), _random_numbers_of(self.run_args.seed):
             # Drawn and collated anew each time, from the same random numbers.
             losses = {task: self._probe_losses(self.tasks, task) for task in self.tasks.sizes}
             measured = gradient_alignment(list(parameters.values()), losses)
@@ -117,14 +121,14 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
         """What each micro-batch of the task's probe examples adds to their mean loss over the labels."""
         assert self.model is not None
         number, size = min(tasks.rows[task], PROBE_EXAMPLES), self._train_batch_size
-        rows = TaskStream(task, tasks.rows[task], block=number, seed=self.args.seed).draw(0).tolist()
+        rows = TaskStream(task, tasks.rows[task], block=number, seed=self.run_args.seed).draw(0).tolist()
         if (lengths := self._lengths(tasks.datasets[task])) is not None:
             # Padding alone changes.
             rows.sort(key=lambda row: lengths[row])
         examples = [tasks[task, row][1] for row in rows]
         collate: Callable = self._get_collator_with_removed_columns(self.data_collator, description="training")
         batches = [collate(examples[i : i + size]) for i in range(0, number, size)]
-        labels = [int(count_labels(batch)) for batch in batches]
+        labels = [count_labels(batch) for batch in batches]
         for batch, share in zip(batches, labels, strict=True):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager():
@@ -142,7 +146,7 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
 
     def _alignment_notes(self) -> list[str]:
         """For the plan: how often is measured, and what that takes."""
-        every = self.args.log_gradient_alignment
+        every = self.run_args.log_gradient_alignment
         if not every or self.tasks is None:
             return []
         memory = sum(p.numel() * p.element_size() for p in self._trainable().values()) / 2**20
@@ -166,7 +170,7 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
     def restore_multitask_state(self, saved: dict[str, Any] | None) -> None:
         """As in the parent; the present weights are where training starts, soon to be replaced by a checkpoint's."""
         super().restore_multitask_state(saved)
-        if not self.args.log_gradient_alignment:
+        if not self.run_args.log_gradient_alignment:
             return
         self._start = {name: p.detach().to("cpu", copy=True) for name, p in self._trainable().items()}
         if saved is not None and saved.get("start_weights") != fingerprint(self._start):
@@ -177,19 +181,19 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
             )
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self.args.log_gradient_alignment and self.state.global_step == 0:
+        if self.run_args.log_gradient_alignment and self.state.global_step == 0:
             self._log_gradient_alignment()
         super()._run_epoch(*args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         # First, so that a checkpoint of this step holds the measurement too.
-        every = self.args.log_gradient_alignment
+        every = self.run_args.log_gradient_alignment
         if every and self.state.global_step % every == 0:
             self._log_gradient_alignment()
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _finalize_training(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        if self.args.log_gradient_alignment:
+        if self.run_args.log_gradient_alignment:
             self._log_gradient_alignment()
         return super()._finalize_training(*args, **kwargs)
 

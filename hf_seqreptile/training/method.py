@@ -1,5 +1,6 @@
 """What a method says of itself: to the command line, the plan, the model card and a dry run."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -35,6 +36,11 @@ class MethodMixin(PushMixin):
     default_tasks_per_step: ClassVar[int] = 8
     """M where the user gives none: eight draws, as for the paper's baselines."""
 
+    is_about_several: ClassVar[bool] = True
+    """Whether the method does nothing of its own with a single task."""
+    could_take_one_task_a_step: ClassVar[bool] = True
+    """Whether the method is of use with M = 1."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = vars(cls)
@@ -53,9 +59,7 @@ class MethodMixin(PushMixin):
                 f"{cls.__name__} needs MultiTaskTrainingArguments, which take all arguments of TrainingArguments; "
                 f"got {type(args).__name__}."
             )
-        if not args.is_given("method"):
-            args.method = cls.method
-        if args.method.partition(":")[0] != cls.method:
+        if args.is_given("method") and args.method.partition(":")[0] != cls.method:
             raise InputError(
                 f"{cls.__name__} trains with method {cls.method!r}, but args.method is {args.method!r}; write "
                 f"MultiTaskTrainingArguments(method={cls.method!r}, ...)."
@@ -73,6 +77,15 @@ class MethodMixin(PushMixin):
                 f"--task_sampling_exponent has no effect with --method {cls.method}, which draws tasks with "
                 f"{cls.probabilities_in_words}; remove it."
             )
+
+    @classmethod
+    def own_arguments(cls, args: MultiTaskTrainingArguments) -> MultiTaskTrainingArguments:
+        """`args`, or, where they name no method, a copy that names this one: other trainers may use them too."""
+        if args.method.partition(":")[0] == cls.method:
+            return args
+        own = copy.copy(args)
+        own.method = cls.method
+        return own
 
     @classmethod
     def exponent_counts(cls) -> bool:

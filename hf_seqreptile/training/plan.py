@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .sampling import TaskBatchSampler
-
 
 @dataclass
 class TrainingPlan:
@@ -51,58 +49,78 @@ class TrainingPlan:
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 
-def short_step_notes(sampler: TaskBatchSampler, optimizer_steps: int, tasks_per_step: int) -> list[str]:
-    """What the end of an epoch leaves for its last step, where a run has a step that takes fewer than M draws.
-
-    Args:
-        sampler: makes the epochs.
-        optimizer_steps: of the whole run.
-        tasks_per_step: M.
-    """
-    full = tasks_per_step * sampler.parallel_draws
-    if sampler.draws_after(optimizer_steps, tasks_per_step) == optimizer_steps * full:
-        return []
-    last = sampler.draws_per_epoch % full
-    return [f"draws of an epoch: {sampler.draws_per_epoch:,}, so its last step takes {last:,}, not {full:,}"]
-
-
 SMALL_REACH = 500
 """Below this reach φ was seen to stay short of where plain training ends; docs/choosing.md has the runs."""
 LARGE_OUTER_LEARNING_RATE = 0.5
 """No larger η is proposed: at 1, Sequential Reptile is plain training."""
+FEW_OUTER_UPDATES = 10
+"""With fewer, φ was seen to move less far than the reach says: a third less at n = 2."""
+FEW_OPTIMIZER_STEPS = 50
+"""With fewer, M > 1 spends the gradient computations on the mean of tasks rather than on steps."""
 
 
-def reach_notes(inner_steps: int, trajectory: int, outer_learning_rate: float, learning_rate: float) -> list[str]:
-    """The number of outer updates, the reach η·S, and, where it is small, what raises it and what else may help.
+def reach_notes(inner_steps: int, trajectory: int, outer_learning_rate: float) -> list[str]:
+    """The number of outer updates, the reach η·S, and, where one of them is small, what was measured to raise it.
 
     Args:
         inner_steps: S, inner steps of the whole run.
         trajectory: K, inner steps of one trajectory.
         outer_learning_rate: η.
-        learning_rate: α.
     """
-    reach = outer_learning_rate * inner_steps
+    reach, updates = outer_learning_rate * inner_steps, -(-inner_steps // trajectory)
     notes = [
-        f"outer updates: n = {-(-inner_steps // trajectory):,} of K = {trajectory:,} inner steps each, "
-        f"η = {outer_learning_rate:g}",
-        f"reach: η·S = {outer_learning_rate:g} × {inner_steps:,} = {_three_digits(reach)} "
-        f"(the paper's runs: about 1,500)",
+        f"outer updates: n = {updates:,} of K = {trajectory:,} inner steps each, η = {outer_learning_rate:g}",
+        f"reach: η·S = {outer_learning_rate:g} × {inner_steps:,} = {_three_digits(reach)}",
     ]
     if reach < SMALL_REACH:
         enough = [f"--max_steps {math.ceil(SMALL_REACH / outer_learning_rate)}"]
-        helpful: list[str] = []
-        if outer_learning_rate < LARGE_OUTER_LEARNING_RATE:
-            wanted = math.ceil(100 * SMALL_REACH / inner_steps) / 100
-            proposals = enough if wanted <= LARGE_OUTER_LEARNING_RATE else helpful
-            proposals.append(f"--outer_learning_rate {min(wanted, LARGE_OUTER_LEARNING_RATE):g}")
-        helpful.append(f"--learning_rate {3 * learning_rate:g}")
-        if trajectory > inner_steps / 10:
-            helpful.append(f"--inner_steps {max(1, inner_steps // 10)}")
+        wanted = math.ceil(100 * SMALL_REACH / inner_steps) / 100
+        if outer_learning_rate < wanted <= LARGE_OUTER_LEARNING_RATE:
+            enough.append(f"--outer_learning_rate {wanted:g}")
+        short = outer_learning_rate < LARGE_OUTER_LEARNING_RATE < wanted
         notes.append(
-            f"warning: the reach is small, so φ may stay close to the start. {' or '.join(enough)} brings it "
-            f"to {SMALL_REACH}; what may help besides: {', '.join(helpful)} (docs/choosing.md)"
+            f"warning: the reach is small, so φ may stay close to the start. {' or '.join(enough)} brings it to "
+            f"{SMALL_REACH}{SHORT_RUN if short else ''} (docs/choosing.md)"
+        )
+    if updates < FEW_OUTER_UPDATES:
+        notes.append(
+            f"warning: n = {updates} outer updates are few, and φ moves less far than the reach says. "
+            f"{_more_outer_updates(inner_steps)} (docs/choosing.md)"
         )
     return notes
+
+
+SHORT_RUN = f"; of the short runs measured, those with --outer_learning_rate {LARGE_OUTER_LEARNING_RATE:g} lost least"
+
+
+def _more_outer_updates(inner_steps: int) -> str:
+    shorter = inner_steps // FEW_OUTER_UPDATES
+    return f"--inner_steps {shorter} makes {-(-inner_steps // shorter)}" if shorter > 1 else "Raise --max_steps"
+
+
+def few_steps_notes(optimizer_steps: int, tasks_per_step: int, could_take_one: bool) -> list[str]:
+    """A warning where M > 1 leaves a run few optimizer steps.
+
+    Args:
+        optimizer_steps: of the whole run.
+        tasks_per_step: M.
+        could_take_one: whether the method is of use with M = 1.
+    """
+    if tasks_per_step == 1 or optimizer_steps >= FEW_OPTIMIZER_STEPS:
+        return []
+    instead = f"--tasks_per_step 1 makes {optimizer_steps * tasks_per_step:,} of the same gradient computations"
+    mend = instead if could_take_one else "Raise --max_steps or --num_train_epochs"
+    return [
+        f"warning: {optimizer_steps:,} optimizer steps are few for M = {tasks_per_step}. {mend} (docs/choosing.md)"
+    ]
+
+
+def one_task_notes(task: str, method: str) -> list[str]:
+    """A warning where a method that is about several tasks is given one."""
+    return [
+        f"warning: {task!r} is the only task, and --method {method} is about several: give each language a file "
+        f"(de=de.jsonl sw=sw.jsonl) or name its column (--task_column), or split one language (--num_clusters)"
+    ]
 
 
 def _three_digits(number: float) -> str:

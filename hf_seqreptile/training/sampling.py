@@ -81,7 +81,10 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
     A draw is `micro_batches` × `batch_size` examples of one task, drawn from Cat(p) (Eq. 5). `accelerate` deals the
     micro-batches to the processes in turn. With `parallel_draws` of 1 those of a draw come one after the other, so
     that every process works on the same task; with W, W draws are interleaved, so that each of W processes works on
-    a draw of its own. An epoch is ⌈ΣN_t / draw⌉ draws, or the next multiple of W.
+    a draw of its own. An epoch is ⌈ΣN_t / draw⌉ draws, rounded up to whole optimizer steps of M·W draws.
+
+    An epoch's draws follow from the seed and its number; which examples they take follows from how often each task
+    was drawn before.
 
     Args:
         sizes: number of examples of each task.
@@ -90,6 +93,7 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         micro_batches: micro-batches of one draw: accumulation steps × processes that share it.
         seed: seed of the draws and of every task's order.
         lengths: for each task the lengths of its examples, to group similar ones; `None` for random order.
+        tasks_per_step: M, draws of an optimizer step of each process.
         parallel_draws: W, draws that are worked on at the same time.
         rows: number of rows of each task, where that is not the number of its examples (long ones have several).
     """
@@ -104,63 +108,100 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         micro_batches: int = 1,
         seed: int = 0,
         lengths: Mapping[str, Sequence[int] | None] | None = None,
+        tasks_per_step: int = 1,
         parallel_draws: int = 1,
         rows: Mapping[str, int] | None = None,
     ) -> None:
+        self.tasks = list(sizes)
         self.batch_size = batch_size
         self.micro_batches = micro_batches
+        self.tasks_per_step = tasks_per_step
         self.parallel_draws = parallel_draws
-        self.tasks = list(sizes)
-        self.draws_per_epoch = self._whole_steps(-(-sum(sizes.values()) // (batch_size * micro_batches)))
+        self.draws_for_the_data = -(-sum(sizes.values()) // (batch_size * micro_batches))
+        self.draws_per_epoch = self._whole_steps(self.draws_for_the_data)
         self._probabilities = np.array([probabilities[task] for task in self.tasks])
         self._seed = seed
-        self._epoch = 0
+        self._epoch, self._first_step = 0, 0
+        self._counts = np.zeros(len(self.tasks), dtype=np.int64)
+        self._counted = (0, self._counts)
         self._streams = {
             task: TaskStream(task, number, batch_size * micro_batches, seed, lengths[task] if lengths else None)
             for task, number in (rows or sizes).items()
         }
 
+    @property
+    def draws_per_step(self) -> int:
+        """Draws of an optimizer step of all processes, M·W."""
+        return self.tasks_per_step * self.parallel_draws
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        return self.draws_per_epoch // self.draws_per_step
+
     def _whole_steps(self, draws: int) -> int:
-        return -(-draws // self.parallel_draws) * self.parallel_draws
+        return -(-draws // self.draws_per_step) * self.draws_per_step
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (0, 1, …) whose micro-batches iteration emits."""
-        self._epoch = epoch
+        """Choose the epoch (0, 1, …) whose micro-batches iteration emits, after whole epochs before it."""
+        if epoch != self._epoch:
+            counts = self._counts_before(epoch)
+            self.start_epoch(epoch, epoch * self.steps_per_epoch, dict(zip(self.tasks, counts.tolist(), strict=True)))
+
+    def start_epoch(self, epoch: int, step: int, counts: Mapping[str, int]) -> None:
+        """Choose the epoch after any run before it.
+
+        Args:
+            epoch: its number, from 0.
+            step: optimizer steps before it.
+            counts: how often each task was drawn before it.
+        """
+        self._epoch, self._first_step = epoch, step
+        self._counts = np.array([counts[task] for task in self.tasks])
 
     def drawn_tasks(self, epoch: int) -> np.ndarray:
         """Indices into `tasks` of the epoch's draws, in order, shape (draws_per_epoch,)."""
         random = np.random.default_rng([self._seed, epoch])
         return random.choice(len(self.tasks), size=self.draws_per_epoch, p=self._probabilities)
 
-    def draws_after(self, optimizer_steps: int, tasks_per_step: int) -> int:
-        """How many draws so many optimizer steps have used; the last step of an epoch may take fewer than M."""
-        draws_per_step = tasks_per_step * self.parallel_draws
-        epochs, steps = divmod(optimizer_steps, -(-self.draws_per_epoch // draws_per_step))
-        return epochs * self.draws_per_epoch + steps * draws_per_step
+    def counts_after(self, step: int) -> dict[str, int]:
+        """How often each task was drawn until optimizer step `step` of the run, which is one of the present epoch."""
+        drawn = self.drawn_tasks(self._epoch)[: (step - self._first_step) * self.draws_per_step]
+        counts = self._counts + np.bincount(drawn, minlength=len(self.tasks))
+        return dict(zip(self.tasks, counts.tolist(), strict=True))
 
     def draw_counts(self, draws: int) -> dict[str, int]:
-        """How often each task is among the first `draws` draws of the run."""
+        """How often each task is among the first `draws` draws of a run of whole epochs."""
         epochs, rest = divmod(draws, self.draws_per_epoch)
-        drawn = np.concatenate([*(self.drawn_tasks(e) for e in range(epochs)), self.drawn_tasks(epochs)[:rest]])
-        return dict(zip(self.tasks, np.bincount(drawn, minlength=len(self.tasks)).tolist(), strict=True))
+        counts = self._counts_before(epochs) + np.bincount(self.drawn_tasks(epochs)[:rest], minlength=len(self.tasks))
+        return dict(zip(self.tasks, counts.tolist(), strict=True))
+
+    def _counts_before(self, epoch: int) -> np.ndarray:
+        """How often each task is drawn in the epochs before, shape (tasks,); goes on from the last answer."""
+        known, counts = self._counted
+        if known > epoch:
+            known, counts = 0, np.zeros_like(counts)
+        for drawn in map(self.drawn_tasks, range(known, epoch)):
+            counts = counts + np.bincount(drawn, minlength=len(self.tasks))
+        self._counted = (epoch, counts)
+        return counts
 
     def expected_counts(self, draws: int) -> Mapping[str, float]:
         """How often each task is expected among the first `draws` draws of a run, whatever its seed."""
         return dict(zip(self.tasks, (self._probabilities * draws).tolist(), strict=True))
 
-    def _numbered_draws(self, epoch: int) -> Iterator[tuple[str, int]]:
+    def _numbered_draws(self) -> Iterator[tuple[str, int]]:
         """The epoch's draws: the task of each, and how many draws of that task came before it in the run."""
-        counts = self.draw_counts(epoch * self.draws_per_epoch)
-        for index in self.drawn_tasks(epoch):
-            task = self.tasks[index]
-            yield task, counts[task]
-            counts[task] += 1
+        counts = self._counts.tolist()
+        for index in self.drawn_tasks(self._epoch):
+            yield self.tasks[index], counts[index]
+            counts[index] += 1
 
     def __len__(self) -> int:
         return self.draws_per_epoch * self.micro_batches
 
     def __iter__(self) -> Iterator[list[tuple[str, int]]]:
-        for draws in batched(self._numbered_draws(self._epoch), self.parallel_draws):
+        for draws in batched(self._numbered_draws(), self.parallel_draws):
             examples = [(task, self._streams[task].draw(number)) for task, number in draws]
             for start in range(0, self.batch_size * self.micro_batches, self.batch_size):
                 for task, rows in examples:
@@ -168,15 +209,19 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
 
 
 class EveryTaskSampler(TaskBatchSampler):
-    """As its parent, but the draws of an optimizer step are all tasks, each once; an epoch ends with a whole step."""
+    """As its parent, but the M draws of an optimizer step are all T tasks, each once: M = T."""
 
-    def _whole_steps(self, draws: int) -> int:
-        of_step = len(self.tasks) * self.parallel_draws
-        return -(-draws // of_step) * of_step
+    @property
+    def draws_per_step(self) -> int:
+        """As in the parent: T·W."""
+        return len(self.tasks) * self.parallel_draws
 
     def drawn_tasks(self, epoch: int) -> np.ndarray:
         """As in the parent: the tasks in their order, again and again, on each of the W processes."""
         return np.arange(self.draws_per_epoch) // self.parallel_draws % len(self.tasks)
+
+    def _counts_before(self, epoch: int) -> np.ndarray:
+        return np.full(len(self.tasks), epoch * self.draws_per_epoch // len(self.tasks))
 
 
 class TrajectorySampler(TaskBatchSampler):
@@ -210,29 +255,40 @@ class TrajectorySampler(TaskBatchSampler):
         first = rounds * self.parallel_draws
         return first, np.minimum(len(self.tasks) - first, self.parallel_draws), updates * self.inner_steps + steps
 
-    def _draws(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Task index, number and whether it counts, of the run's draws from `start` to `end`."""
+    def _draws(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Task index and number of the run's draws from `start` to `end`."""
         steps, processes = np.divmod(np.arange(start, end), self.parallel_draws)
         first, working, numbers = self._places(steps)
-        return first + processes % working, numbers, processes < working
+        return first + processes % working, numbers
 
     def drawn_tasks(self, epoch: int) -> np.ndarray:
         """As in the parent, repeated draws included."""
         start = epoch * self.draws_per_epoch
         return self._draws(start, start + self.draws_per_epoch)[0]
 
+    def counts_after(self, step: int) -> dict[str, int]:
+        """As in the parent, repeated draws counted once."""
+        return self.draw_counts(step * self.parallel_draws)
+
     def draw_counts(self, draws: int) -> dict[str, int]:
         """As in the parent, repeated draws counted once."""
-        drawn, _, counts = self._draws(0, draws)
-        return dict(zip(self.tasks, np.bincount(drawn[counts], minlength=len(self.tasks)).tolist(), strict=True))
+        steps, rest = divmod(draws, self.parallel_draws)
+        updates, steps = divmod(steps, self.rounds * self.inner_steps)
+        counts = {}
+        for number, task in enumerate(self.tasks):
+            round_, process = divmod(number, self.parallel_draws)
+            # Of the step that is not whole, the first processes' draws.
+            own = steps - round_ * self.inner_steps + (process < rest)
+            counts[task] = updates * self.inner_steps + min(max(own, 0), self.inner_steps)
+        return counts
 
     def expected_counts(self, draws: int) -> Mapping[str, float]:
         """As in the parent; nothing is random."""
         return self.draw_counts(draws)
 
-    def _numbered_draws(self, epoch: int) -> Iterator[tuple[str, int]]:
-        start = epoch * self.draws_per_epoch
-        drawn, numbers, _ = self._draws(start, start + self.draws_per_epoch)
+    def _numbered_draws(self) -> Iterator[tuple[str, int]]:
+        start = self._first_step * self.parallel_draws
+        drawn, numbers = self._draws(start, start + self.draws_per_epoch)
         yield from zip([self.tasks[i] for i in drawn], numbers.tolist(), strict=True)
 
 

@@ -19,7 +19,7 @@ from ..ranges import AT_LEAST_1, FROM_0_TO_1, NOT_NEGATIVE, POSITIVE, Range, che
 
 _SEED: Range = (lambda x: 0 <= x < 2**32, "from 0 to 2**32 - 1")
 _MOMENT: Range = (lambda x: 0 <= x < 1, "in [0, 1)")
-_RANGES: tuple[tuple[str, str, Range], ...] = (
+STOCK_RANGES: tuple[tuple[str, str, Range], ...] = (
     ("learning_rate", "α", POSITIVE),
     ("num_train_epochs", "", POSITIVE),
     ("per_device_train_batch_size", "", AT_LEAST_1),
@@ -41,7 +41,7 @@ _RANGES: tuple[tuple[str, str, Range], ...] = (
 
 def check_as_given(args: TrainingArguments) -> None:
     """Refuse what `TrainingArguments.__post_init__` takes as it is, or fails on without naming the argument."""
-    check_ranges(args, _RANGES)
+    check_ranges(args, STOCK_RANGES)
     _check_output_dir(args)
     _check_json(args)
     _check_precision(args)

@@ -14,6 +14,9 @@ from ..errors import InputError
 from ..feature_columns import WINDOWS_OF
 
 RESERVED_NAMES = {"avg"}
+TASK_OF_BATCH, LABELS_IN_BATCH = "task", "labels_in_batch"
+"""What a micro-batch holds beside the model's inputs: its task's name, and the number of labels that its mean loss is
+taken over. It is counted where the batch is made, so that no accelerator has to be asked."""
 
 
 class TaskDatasets(Dataset):
@@ -65,7 +68,7 @@ class TaskDatasets(Dataset):
 
 
 class OneTaskCollator:
-    """Collates the examples with `collator` and puts the name of their task under `task`."""
+    """Collates the examples with `collator`, and adds their task's name and the number of their labels."""
 
     def __init__(self, collator: Callable[[list[Any]], Any]) -> None:
         self.collator = collator
@@ -73,7 +76,8 @@ class OneTaskCollator:
     def __call__(self, examples: list[tuple[str, Any]]) -> Any:
         """The batch of `examples`, as `TaskDatasets` gives them."""
         batch = self.collator([example for _, example in examples])
-        batch["task"] = examples[0][0]
+        batch[LABELS_IN_BATCH] = count_labels(batch)
+        batch[TASK_OF_BATCH] = examples[0][0]
         return batch
 
 
@@ -85,11 +89,11 @@ def count_examples(dataset: Any) -> int:
     return len(dataset)
 
 
-def count_labels(batch: Mapping[str, Any]) -> torch.Tensor:
+def count_labels(batch: Mapping[str, Any]) -> int:
     """The number of predictions that a micro-batch's mean loss is taken over."""
     if "labels" in batch:
-        return batch["labels"].ne(-100).sum()
-    return torch.tensor(len(next(iter(batch.values()))))
+        return int(torch.as_tensor(batch["labels"]).ne(-100).sum())
+    return len(next(iter(batch.values())))
 
 
 def example_lengths(dataset: Dataset, column: str) -> Sequence[int] | None:

@@ -1,12 +1,10 @@
 """The trainer of every method: several tasks, drawn one after another, under the stock training loop."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import ProgressCallback, TrainingArguments
@@ -15,36 +13,43 @@ from transformers.trainer_utils import TrainOutput, seed_worker
 from ..errors import InputError
 from ..publishing.training_facts import SettingRow, TrainingFacts
 from .backends import check_sharding, refuse_unsupported_backends
+from .draw_losses import DrawLossMixin
 from .gradient_alignment import GradientAlignmentMixin
 from .interruption import outlive_sigterm
 from .method import COMPARED_IN_THE_PAPER, MethodMixin
-from .plan import TrainingPlan, short_step_notes
+from .plan import TrainingPlan, few_steps_notes, one_task_notes
 from .progress import TaskProgressCallback
 from .sampling import EveryTaskSampler, TaskBatchSampler, task_probabilities
-from .task_datasets import OneTaskCollator, TaskDatasets, count_labels
+from .search import SearchMixin
+from .task_datasets import OneTaskCollator, TaskDatasets
 from .training_args import MultiTaskTrainingArguments
 
 
-class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
+class EpochInProgress(NamedTuple):
+    """An epoch's number, the optimizer steps before it, and how often each task was drawn before it."""
+
+    epoch: int
+    step: int
+    counts: dict[str, int]
+
+
+class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchMixin):
     """What every method needs: tasks drawn with p_t ∝ N_t^q, a loss and metrics for each, exact resume.
 
     An optimizer step is an accumulation window of M draws (`tasks_per_step`); a draw is
-    `gradient_accumulation_steps` micro-batches of one task on every process, and its loss is the mean over the
-    labels of all of them. The step's loss is the mean over its draws.
+    `gradient_accumulation_steps` micro-batches of one task on every process.
 
     Combine it with another `Trainer` subclass by naming it first: `class Mine(MultiTaskMixin, TheirTrainer)`.
 
     Args:
         train_dataset: one dataset for each task, by name; each needs a length. `None` when only evaluating.
         eval_dataset: one dataset for each task, by name, or a single dataset as in the stock trainer.
-        compute_batch_loss: the mean loss of a batch from the model's outputs and inputs, in place of the model's own.
-        Everything else is as in [`EvaluationMixin`] and `transformers.Trainer`.
+        Everything else is as in [`DrawLossMixin`], [`EvaluationMixin`] and `transformers.Trainer`.
 
     Raises:
         InputError: no or empty tasks, another method's arguments, or a set-up that the method cannot run on.
     """
 
-    loss_is_scaled_for_ga = True
     args: MultiTaskTrainingArguments
 
     def __init__(
@@ -54,51 +59,49 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
         data_collator: Any = None,
         train_dataset: Mapping[str, Dataset] | None = None,
         eval_dataset: Mapping[str, Dataset] | Dataset | None = None,
-        compute_batch_loss: Callable[[Any, dict[str, Any]], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
         if args is None:
             args = MultiTaskTrainingArguments(method=self.method, output_dir="tmp_trainer")
         self.check_arguments(args)
+        # Before the stock trainer prepares what it would do otherwise.
         refuse_unsupported_backends(args)
+        self.run_args = self.own_arguments(args)
         self.tasks = TaskDatasets(train_dataset) if train_dataset is not None else None
-        self.compute_batch_loss = compute_batch_loss
-        every_task = len(self.tasks.sizes) if self.tasks is not None and args.all_tasks_each_step else None
-        self.tasks_per_step = every_task or args.tasks_per_step or self.default_tasks_per_step
-        super().__init__(model, args, data_collator, train_dataset=self.tasks, eval_dataset=eval_dataset, **kwargs)
-        assert self.model is not None
-        check_sharding(self.model, self.method, args, self.processes_share_draws)
+        super().__init__(
+            model, self.run_args, data_collator, train_dataset=self.tasks, eval_dataset=eval_dataset, **kwargs
+        )
+        self.check_set_up()
         if self.pop_callback(ProgressCallback):
             self.add_callback(TaskProgressCallback)
-        # Model heads differ in what they do with a label count. Without one, all return the mean over the labels of
-        # the micro-batch, which `compute_loss` turns into that micro-batch's share of its draw's loss.
-        self.model_accepts_loss_kwargs = False
-        self._micro_batches_per_draw = args.gradient_accumulation_steps
-        self._draws_in_step = self.tasks_per_step
-        self._window: Iterator[tuple[int, str, float]] = iter(())
-        self._loss_weight: float | None = None
         self._sampler: TaskBatchSampler | None = None
-        self._task_losses: dict[str, list[float]] = {}
+        self._epoch_in_progress: EpochInProgress | None = None
+        self._resumed_in: EpochInProgress | None = None
+
+    def check_set_up(self) -> None:
+        """As in the parent; refuses settings of another method, and what the method cannot run on."""
+        super().check_set_up()
+        self.check_arguments(self.run_args)
+        refuse_unsupported_backends(self.run_args)
+        assert self.model is not None
+        check_sharding(self.model, self.method, self.run_args, self.processes_share_draws)
+
+    @property
+    def tasks_per_step(self) -> int:
+        """M of the run: tasks drawn for one optimizer step."""
+        if self.run_args.all_tasks_each_step and self.tasks is not None:
+            return len(self.tasks.sizes)
+        return self.run_args.tasks_per_step or self.default_tasks_per_step
 
     @property
     def draws_tasks(self) -> bool:
         """Whether tasks are drawn with p_t ∝ N_t^q; otherwise each has its turn."""
-        return not self.args.all_tasks_each_step
-
-    @property
-    def processes_share_draws(self) -> bool:
-        """Whether all processes work on one draw; otherwise each has its own."""
-        return True
-
-    @property
-    def trainer_averages_gradients(self) -> bool:
-        """Whether the stock trainer averages the processes' gradients; otherwise the method sees to them."""
-        return self.processes_share_draws
+        return not self.run_args.all_tasks_each_step
 
     @property
     def task_probabilities(self) -> dict[str, float]:
         """p_t of each training task."""
-        exponent = self.args.task_sampling_exponent if self.draws_tasks else 0.0
+        exponent = self.run_args.task_sampling_exponent if self.draws_tasks else 0.0
         return task_probabilities(self._training_tasks.sizes, exponent)
 
     @property
@@ -110,9 +113,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
     @property
     def draw_counts(self) -> dict[str, int]:
         """How often each task was drawn so far; empty before training."""
-        if self._sampler is None:
-            return {}
-        return self._sampler.draw_counts(self._sampler.draws_after(self.state.global_step, self.tasks_per_step))
+        return {} if self._sampler is None else self._sampler.counts_after(self.state.global_step)
 
     @property
     def _training_tasks(self) -> TaskDatasets:
@@ -128,24 +129,29 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
         """
         sampler = self._epoch_sampler() if self._sampler is None else self._sampler
         return TrainingPlan(
-            method=self.args.method,
+            method=self.run_args.method,
             sizes=self._training_tasks.sizes,
             probabilities=self.task_probabilities,
-            expected_draws=sampler.expected_counts(sampler.draws_after(optimizer_steps, self.tasks_per_step)),
+            expected_draws=sampler.expected_counts(optimizer_steps * sampler.draws_per_step),
             optimizer_steps=optimizer_steps,
             tasks_per_step=self.tasks_per_step,
             parallel_draws=sampler.parallel_draws,
-            notes=short_step_notes(sampler, optimizer_steps, self.tasks_per_step) + self._alignment_notes(),
+            notes=self._warnings(optimizer_steps) + self._alignment_notes(),
         )
+
+    def _warnings(self, optimizer_steps: int) -> list[str]:
+        """Of a run that will hardly do what the method is for."""
+        tasks = list(self._training_tasks.sizes)
+        alone = one_task_notes(tasks[0], self.run_args.method) if self.is_about_several and len(tasks) == 1 else []
+        return few_steps_notes(optimizer_steps, self.tasks_per_step, self.could_take_one_task_a_step) + alone
 
     def describe_training(self) -> str:
         """What an optimizer step is made of, in a sentence or two for the model card."""
         if not self.draws_tasks:
             return f"Each optimizer step took one batch of each of the {self.tasks_per_step} tasks."
-        fewer = ", the last step of an epoch what was left of it" if self.tasks_per_step > 1 else ""
         return (
-            f"Tasks were drawn with probability {self.describe_probabilities(self.args)}; each optimizer step took "
-            f"M = {self.tasks_per_step} of them{fewer}."
+            f"Tasks were drawn with probability {self.describe_probabilities(self.run_args)}; each optimizer step "
+            f"took M = {self.tasks_per_step} of them."
         )
 
     def training_facts(self) -> TrainingFacts:
@@ -156,7 +162,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
         """
         if self.tasks is None:
             raise InputError("A model card describes a training run, but this trainer has no train_dataset.")
-        args, state = self.args, self.state
+        args, state = self.run_args, self.state
         best = (state.best_global_step or 0, str(args.metric_for_best_model)) if state.best_model_checkpoint else None
         return TrainingFacts(
             method=args.method,
@@ -179,7 +185,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
             step: what the method calls an optimizer step.
             rate: what it calls the learning rate of one.
         """
-        args, own = self.args, self.own_settings(type(self.args))
+        args, own = self.run_args, self.own_settings(type(self.run_args))
         draws_by_exponent = self.draws_tasks and self.exponent_counts()
         return [
             ("method", "", args.method),
@@ -216,9 +222,11 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
             self.args.gradient_accumulation_steps = self._micro_batches_per_draw
 
     def get_train_dataloader(self) -> DataLoader:
-        """The micro-batches of one epoch; each carries its task's name under `task`."""
+        """The micro-batches of one epoch; each carries its task's name under `task`, and its `labels_in_batch`."""
         args, tasks = self.args, self._training_tasks
-        self._sampler = self._epoch_sampler()
+        self._sampler, self._epoch_in_progress = self._epoch_sampler(), None
+        saved = (self._saved_state or {}).get("epoch")
+        self._resumed_in = EpochInProgress(**saved) if saved else None
         collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
         loader = DataLoader(
             tasks,
@@ -248,6 +256,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
             seed=self._draw_seed,
             lengths={task: self._lengths(dataset) for task, dataset in tasks.datasets.items()},
             rows=tasks.rows,
+            tasks_per_step=self.tasks_per_step,
             parallel_draws=args.world_size // shared_by,
             **settings,
         )
@@ -262,99 +271,62 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # On several processes neither accelerate nor the stock loop reaches the sampler of a mid-epoch resume.
-        assert self._sampler is not None
-        self._sampler.set_epoch(kwargs["epoch"])
+        self._start_epoch(kwargs["epoch"])
         super()._run_epoch(*args, **kwargs)
 
-    # Losses: a draw's, and each task's for the log.
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list, torch.Tensor | None]:
-        """The window's micro-batches; the weight of each in the step's loss is kept for `compute_loss`."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        tasks = [batch.pop("task") for batch in batches]
-        labels = torch.stack([count_labels(batch).to(device) for batch in batches])
-        labels = labels.view(-1, self._micro_batches_per_draw)
-        of_draw, processes = labels.sum(dim=1, keepdim=True), 1
-        self._draws_in_step = len(labels)
-        if self.processes_share_draws:
-            # Their gradients are averaged, hence the factor of their number.
-            of_draw, processes = self.accelerator.reduce(of_draw, reduction="sum"), self.accelerator.num_processes
-        weights = labels * processes / (of_draw * self._draws_in_step)
-        self._window = iter([(i, *one) for i, one in enumerate(zip(tasks, weights.flatten().tolist(), strict=True))])
-        return batches, None
-
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
-        """Forward and backward pass of one micro-batch; returns its share of the step's loss."""
-        number, task, share = next(self._window)
-        factor = self.loss_factor(task)
-        self._loss_weight = share * factor
-        averaging = nullcontext() if self.trainer_averages_gradients else self.accelerator.no_sync(model)
-        try:
-            with averaging:
-                loss = super().training_step(model, inputs, num_items_in_batch) / factor
-        finally:
-            self._loss_weight = None
-        value = loss.item()
-        if not math.isfinite(value):
-            raise InputError(
-                f"The loss of task {task!r} is {value} at step {self.state.global_step + 1}. Lower --learning_rate, "
-                f"or look for broken examples in that task. Checkpoints already written are untouched."
-            )
-        total, draws = self._task_losses.get(task, (0.0, 0.0))
-        self._task_losses[task] = [total + value * self._draws_in_step, draws + 1 / self._micro_batches_per_draw]
-        draw, last = divmod(number + 1, self._micro_batches_per_draw)
-        if not last:
-            self.end_draw(task, is_last_of_step=draw == self._draws_in_step)
-        return loss
-
-    def loss_factor(self, task: str) -> float:
-        """What the method multiplies the task's loss with before the backward pass; logged losses are without it."""
-        return 1.0
-
-    def end_draw(self, task: str, is_last_of_step: bool) -> None:
-        """Called after the backward pass of a draw's last micro-batch, before gradients are clipped."""
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """The stock loss; in training, weighted by the micro-batch's share of the labels of its draw."""
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
-        if self.compute_batch_loss is not None:
-            loss = self.compute_batch_loss(outputs, inputs)
-        if self._loss_weight is not None:
-            loss = loss * self._loss_weight
-        return (loss, outputs) if return_outputs else loss
+    def _start_epoch(self, epoch: int) -> None:
+        """Tell the sampler where in the run it is; where epochs were whole, it would know by itself."""
+        sampler, step = self._sampler, self.state.global_step
+        assert sampler is not None
+        if self._resumed_in is not None:
+            before, self._resumed_in = self._resumed_in, None
+            sampler.start_epoch(*before)
+            if epoch != before.epoch + (step - before.step) // sampler.steps_per_epoch:
+                raise InputError(
+                    "The run that is to be continued ended an epoch before its last step, as a callback may, and the "
+                    "stock trainer cannot tell in which epoch it is. Start a new run."
+                )
+            if epoch == before.epoch:
+                self._epoch_in_progress = before
+                return
+        elif step and self._epoch_in_progress is None:
+            steps_for_the_data = -(-sampler.draws_for_the_data // sampler.parallel_draws)
+            if self.draws_tasks and steps_for_the_data % sampler.tasks_per_step:
+                raise InputError(
+                    "The checkpoint is of version 0.1.0, where an epoch's last step took fewer draws than the others; "
+                    "now every step takes as many, so the run cannot be continued as it began. Start a new run."
+                )
+            sampler.set_epoch(epoch)
+            step -= step % sampler.steps_per_epoch
+        started = EpochInProgress(epoch, step, sampler.counts_after(step))
+        sampler.start_epoch(*started)
+        self._epoch_in_progress = started
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """The stock log; training losses come with `loss/TASK` and the number of draws so far, `draws/TASK`."""
         if "loss" in logs and self._sampler is not None:
-            logs |= self._logs_of_tasks()
+            draws = {f"draws/{task}": float(number) for task, number in self.draw_counts.items()}
+            logs |= self._logs_of_losses(list(self._training_tasks.sizes)) | draws
         super().log(logs, start_time)
 
-    def _logs_of_tasks(self) -> dict[str, float]:
-        draws = self.draw_counts
-        sums = torch.tensor([self._task_losses.get(t, [0.0, 0.0]) for t in draws], device=self.args.device)
-        sums = self.accelerator.reduce(sums, reduction="sum").tolist()
-        self._task_losses = {}
-        losses = {f"loss/{t}": total / n for t, (total, n) in zip(draws, sums, strict=True) if n}
-        return losses | {f"draws/{t}": float(n) for t, n in draws.items()}
+    def multitask_state(self) -> dict[str, Any]:
+        """As in the parent, with the draws before the epoch in progress."""
+        state = super().multitask_state()
+        return state | ({"epoch": self._epoch_in_progress._asdict()} if self._epoch_in_progress else {})
+
+    def restore_multitask_state(self, saved: dict[str, Any] | None) -> None:
+        """As in the parent; nothing of an earlier run stays."""
+        super().restore_multitask_state(saved)
+        self._forget_losses()
 
     # What a checkpoint must agree in with the run that continues it.
 
     def run_identity(self) -> dict[str, Any]:
         """Method, tasks, their data, and everything that draws, trajectories or steps depend on."""
-        args = self.args
+        args = self.run_args
         return {
             **super().run_identity(),
-            "method": self.args.method,
+            "method": args.method,
             "tasks": dict(self._training_tasks.sizes),
             "rows": dict(self._training_tasks.rows),
             "examples": self._training_tasks.digests,
@@ -368,7 +340,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin):
 
     @property
     def _draw_seed(self) -> int:
-        return self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return self.run_args.seed if self.run_args.data_seed is None else self.run_args.data_seed
 
 
 class MultiTaskTrainer(MultiTaskMixin):
@@ -378,5 +350,6 @@ class MultiTaskTrainer(MultiTaskMixin):
     """
 
     method = "mtl"
+    is_about_several = False
     title = "MTL (multi-task learning without regularizer)"
     citation = COMPARED_IN_THE_PAPER

@@ -159,7 +159,10 @@ def steps_of(of_trainer):
         of_trainer._sampler.set_epoch(epoch)
         batches = list(loader)
         draws = [batches[i : i + per_draw] for i in range(0, len(batches), per_draw)]
-        draws = [(draw[0]["task"], [{k: v for k, v in b.items() if k != "task"} for b in draw]) for draw in draws]
+        draws = [
+            (draw[0]["task"], [{k: v for k, v in b.items() if k not in ("task", "labels_in_batch")} for b in draw])
+            for draw in draws
+        ]
         steps += [draws[i : i + per_step] for i in range(0, len(draws), per_step)]
         if len(steps) >= of_trainer.args.max_steps:
             return steps[: of_trainer.args.max_steps]

@@ -412,12 +412,11 @@ def test_settings_without_effect_are_refused(tmp_path, changes, message):
         tiny.trainer(tmp_path, **{"method": "reptile"} | changes)
 
 
-@pytest.mark.parametrize(("steps", "proposed"), [(3, 1), (59, 1), (299, 9)])
-def test_too_few_steps_are_refused_with_a_number_that_works(tmp_path, steps, proposed):
-    with pytest.raises(InputError, match=f"Lower --inner_steps to {proposed} or raise --max_steps"):
-        tiny.trainer(tmp_path, method="reptile", inner_steps=100, max_steps=steps).train()
-    plan = tiny.trainer(tmp_path, method="reptile", inner_steps=proposed).plan(steps)
-    assert f"n = {-(-steps // (3 * proposed))}, each of T = 3 trajectories" in str(plan)
+def test_too_few_steps_are_refused_with_a_number_that_works(tmp_path):
+    with pytest.raises(InputError, match=r"Raise --max_steps or --num_train_epochs, or lower --inner_steps to 9 \("):
+        tiny.trainer(tmp_path, method="reptile", inner_steps=100, max_steps=299).train()
+    plan = tiny.trainer(tmp_path, method="reptile", inner_steps=9).plan(299)
+    assert "n = 12, each of T = 3 trajectories" in str(plan)
 
 
 def test_fewer_steps_than_tasks_cannot_be_mended_by_fewer_inner_steps(tmp_path):
@@ -459,8 +458,10 @@ def test_the_plan_tells_of_processes_without_a_task(processes, part):
 # Several processes.
 
 
-def assert_several_processes_are_one(tmp_path: Path, processes: int, number: int, **changes: Any) -> None:
-    """Two outer updates of K = 4 on W processes and on one end in the same weights."""
+def assert_several_processes_are_one(
+    tmp_path: Path, processes: int, number: int, **changes: Any
+) -> tuple[list[float], list[float]]:
+    """Two outer updates of K = 4 on W processes and on one end in the same weights; returns the logged losses."""
     rounds = -(-number // processes)
     results = together(processes, trained, PLAIN | {"max_steps": 2 * 4 * rounds} | changes, tasks(number))
     one = tiny.trainer(tmp_path, tasks(number), dropout=0.0, **PLAIN | {"max_steps": 2 * 4 * number} | changes)
@@ -471,13 +472,24 @@ def assert_several_processes_are_one(tmp_path: Path, processes: int, number: int
         assert result["outer_updates"] == one.outer_updates == 2
         assert result["draws"] == one.draw_counts == dict.fromkeys(tasks(number), 8)
         assert result["averaged_gradients"] == 0
-        # Each outer update: one sum for each parameter.
-        assert result["sums"] == 2 * len(result["weights"])
+        # Each outer update: one sum for each parameter; each log: one for the tasks' losses.
+        assert result["sums"] == 2 * len(result["weights"]) + len(losses(result["log"]))
+    return losses(results[0]["log"]), losses(one.state.log_history)
+
+
+def losses(log: list[dict[str, float]]) -> list[float]:
+    """The logged losses of training."""
+    return [entry["loss"] for entry in log if "loss" in entry]
 
 
 def test_two_processes_share_the_tasks(tmp_path):
-    """Three tasks, so that in the second round one process has none."""
-    assert_several_processes_are_one(tmp_path, processes=2, number=3, **ADAMW)
+    """Three tasks, so that in the second round one process has none; what it repeats is not in the logged loss."""
+    several, alone = assert_several_processes_are_one(tmp_path, processes=2, number=3, logging_steps=1, **ADAMW)
+    for update in range(2):
+        first, second, third = (alone[12 * update :][4 * i : 4 * i + 4] for i in range(3))
+        together_, by_itself = several[8 * update :][:4], several[8 * update :][4:8]
+        assert together_ == pytest.approx([(a + b) / 2 for a, b in zip(first, second, strict=True)], abs=1e-5)
+        assert by_itself == pytest.approx(third, abs=1e-5)
 
 
 @pytest.mark.slow

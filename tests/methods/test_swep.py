@@ -84,7 +84,10 @@ def network_weights(of_trainer):
 def steps_of(of_trainer):
     """The steps of training, which end within the first epoch: each a list of draws, each a list of micro-batches."""
     args = of_trainer.args
-    batches = [{k: v for k, v in batch.items() if k != "task"} for batch in of_trainer.get_train_dataloader()]
+    batches = [
+        {k: v for k, v in batch.items() if k not in ("task", "labels_in_batch")}
+        for batch in of_trainer.get_train_dataloader()
+    ]
     draws = list(zip(*[iter(batches)] * args.gradient_accumulation_steps, strict=True))
     return list(zip(*[iter(draws)] * of_trainer.tasks_per_step, strict=False))[: args.max_steps]
 

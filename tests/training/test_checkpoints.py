@@ -37,6 +37,26 @@ def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_pat
     tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
 
 
+@pytest.mark.parametrize(("tasks_per_step", "goes_on"), [(1, True), (7, True), (3, False)])
+def test_a_checkpoint_of_version_0_1_0_is_continued_where_its_epochs_are_the_same(tmp_path, tasks_per_step, goes_on):
+    """It does not tell how often each task was drawn; an epoch of 14 draws ended in a step of 2 for M = 3."""
+    changes = SAVING | {"method": "mtl", "tasks_per_step": tasks_per_step}
+    whole = tiny.train(tiny.trainer(tmp_path, **changes))
+    checkpoint = tmp_path / "checkpoint-9"
+    state = checkpoint / "multitask_state.json"
+    content = json.loads(state.read_text(encoding="utf-8"))
+    assert content.pop("epoch")
+    state.write_text(json.dumps(content), encoding="utf-8")
+    resumed = tiny.trainer(tmp_path / "resumed", **changes)
+    if not goes_on:
+        with pytest.raises(InputError, match=r"The checkpoint is of version 0\.1\.0, where an epoch's last step took"):
+            resumed.train(resume_from_checkpoint=str(checkpoint))
+        return
+    tiny.train(resumed, resume_from_checkpoint=str(checkpoint))
+    tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
+    assert resumed.draw_counts == whole.draw_counts
+
+
 def test_an_evaluation_that_a_resume_does_not_repeat_leaves_no_trace(tmp_path):
     """The stock loop skips the evaluation at the end of an epoch when it continues from the epoch's last step."""
     changes = SAVING | {"method": "mtl", "tasks_per_step": 1, "eval_strategy": "epoch", "max_steps": 20}

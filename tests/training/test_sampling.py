@@ -142,13 +142,67 @@ def test_processes_dealt_in_turn_share_each_draws_task():
     assert by_process[0] == by_process[1] == by_process[2]
 
 
-@pytest.mark.parametrize("tasks_per_step", [1, 3, 8, 100])
-def test_draws_after_steps_allow_for_a_short_last_step(tasks_per_step):
+@given(sizes, st.integers(1, 9), st.integers(1, 3))
+def test_an_epoch_is_whole_steps_of_the_draws_that_any_number_of_tasks_a_step_has(sizes, tasks_per_step, processes):
+    """So that equal numbers of steps are equal gradient computations; the draws are those of M = 1, and a few more."""
+    one = sampler(sizes)
+    batches = sampler(sizes, tasks_per_step=tasks_per_step, parallel_draws=processes)
+    assert batches.draws_per_step == tasks_per_step * processes
+    assert 0 <= batches.draws_per_epoch - one.draws_per_epoch < batches.draws_per_step
+    assert batches.steps_per_epoch * batches.draws_per_step == batches.draws_per_epoch == len(batches)
+    assert batches.drawn_tasks(3)[: one.draws_per_epoch].tolist() == one.drawn_tasks(3).tolist()
+
+
+@given(
+    sizes, st.lists(st.integers(0, 12), min_size=1, max_size=6), st.sampled_from([TaskBatchSampler, EveryTaskSampler])
+)
+def test_epochs_in_any_order_are_those_in_order(sizes, epochs, every_task):
+    of_class = EveryTaskSampler if every_task else TaskBatchSampler
+    used = sampler(sizes, of_class=of_class)
+    for epoch in epochs:
+        fresh = sampler(sizes, of_class=of_class)
+        for each in (used, fresh):
+            each.set_epoch(epoch)
+        assert list(used) == list(fresh)
+        drawn = Counter(task_of(draw) for draw in in_turn(draws_by_process(fresh, epoch + 1)))
+        assert used.draw_counts((epoch + 1) * used.draws_per_epoch) == {task: drawn[task] for task in sizes}
+
+
+class Counting(TaskBatchSampler):
+    """Counts the numbers that it draws."""
+
+    drawn = 0
+
+    def drawn_tasks(self, epoch):
+        self.drawn += self.draws_per_epoch
+        return super().drawn_tasks(epoch)
+
+
+def test_an_epoch_draws_its_own_numbers_alone_however_many_came_before():
+    batches = sampler({"de": 500, "sw": 50}, of_class=Counting)
+    for epoch in range(40):
+        before = batches.drawn
+        batches.start_epoch(
+            epoch, epoch * batches.steps_per_epoch, batches.counts_after(epoch * batches.steps_per_epoch)
+        )
+        list(batches)
+        batches.counts_after(epoch * batches.steps_per_epoch + 3)
+        assert batches.drawn - before == 3 * batches.draws_per_epoch
+    resumed = sampler({"de": 500, "sw": 50}, of_class=Counting)
+    resumed.start_epoch(39, 39 * batches.steps_per_epoch, batches.counts_after(39 * batches.steps_per_epoch))
+    assert list(resumed) == list(batches) and resumed.drawn == batches.draws_per_epoch
+
+
+def test_an_epoch_goes_on_where_one_that_was_cut_short_ended():
+    """As a callback may: the next examples of each task come, none is passed over."""
     batches = sampler({"de": 50, "sw": 9})
-    steps_per_epoch = -(-batches.draws_per_epoch // tasks_per_step)
-    assert batches.draws_after(2 * steps_per_epoch, tasks_per_step) == 2 * batches.draws_per_epoch
-    drawn = Counter(batch[0][0] for batch in batches)
-    assert batches.draw_counts(batches.draws_per_epoch) == {"de": drawn["de"], "sw": drawn["sw"]}
+    taken = list(batches)[:6]
+    counts = batches.counts_after(6)
+    assert counts == {task: sum(batch[0][0] == task for batch in taken) for task in ("de", "sw")}
+    batches.start_epoch(1, 6, counts)
+    stream = TaskStream("de", 50, 4, seed=0)
+    rows = [[row for _, row in batch] for batch in [*taken, *batches] if batch[0][0] == "de"]
+    assert rows == [stream.draw(number).tolist() for number in range(len(rows))]
 
 
 @given(sizes, st.integers(0, 500))
@@ -198,15 +252,10 @@ def test_drawn_frequencies_of_every_process_follow_the_probabilities():
 
 @given(sizes, st.integers(1, 3), st.integers(1, 3), st.integers(0, 40))
 def test_parallel_draws_are_counted(sizes, processes, tasks_per_step, steps):
-    """The draws of the first steps, on all processes; the last step of an epoch may take fewer than M."""
-    batches = sampler(sizes, parallel_draws=processes)
-    of_epoch = batches.draws_per_epoch
-    step_sizes = [
-        min(tasks_per_step * processes, of_epoch - s) for s in range(0, of_epoch, tasks_per_step * processes)
-    ]
-    expected = sum((step_sizes * (steps + 1))[:steps])
-    assert batches.draws_after(steps, tasks_per_step) == expected
-    epochs = -(-expected // of_epoch)
+    """The draws of the first steps, on all processes."""
+    batches = sampler(sizes, parallel_draws=processes, tasks_per_step=tasks_per_step)
+    expected = steps * batches.draws_per_step
+    epochs = -(-expected // batches.draws_per_epoch)
     drawn = Counter(task_of(draw) for draw in in_turn(draws_by_process(batches, epochs))[:expected]) if epochs else {}
     assert batches.draw_counts(expected) == {task: drawn.get(task, 0) for task in sizes}
 
@@ -266,7 +315,7 @@ def test_trajectories_see_the_same_examples_on_any_number_of_processes(sizes, pr
 @given(sizes, st.integers(1, 5), st.integers(1, 4), st.integers(0, 60))
 def test_repeated_draws_are_counted_once(sizes, processes, inner_steps, steps):
     batches = sampler(sizes, of_class=TrajectorySampler, parallel_draws=processes, inner_steps=inner_steps)
-    counts = batches.draw_counts(batches.draws_after(steps, 1))
+    counts = batches.draw_counts(steps * processes)
     updates, rest = divmod(steps, batches.rounds * inner_steps)
     for number, task in enumerate(sizes):
         own = min(max(rest - number // processes * inner_steps, 0), inner_steps)
@@ -276,7 +325,7 @@ def test_repeated_draws_are_counted_once(sizes, processes, inner_steps, steps):
 @given(sizes, st.integers(1, 5), st.integers(1, 4), st.integers(0, 60))
 def test_expected_trajectories_are_those_that_are_made(sizes, processes, inner_steps, steps):
     batches = sampler(sizes, of_class=TrajectorySampler, parallel_draws=processes, inner_steps=inner_steps)
-    draws = batches.draws_after(steps, 1)
+    draws = steps * processes
     assert batches.expected_counts(draws) == batches.draw_counts(draws)
 
 

@@ -70,7 +70,10 @@ def test_a_steps_loss_is_the_mean_over_its_draws(tmp_path):
     trainer = tiny.trainer(tmp_path, dropout=0.0, method="mtl", tasks_per_step=4, max_steps=1, logging_steps=1)
     model, loader = tiny.model(dropout=0.0), trainer.get_train_dataloader()
     draws = [batch for _, batch in zip(range(4), loader, strict=False)]
-    expected = [model(**{k: v for k, v in batch.items() if k != "task"}).loss.item() for batch in draws]
+    expected = [
+        model(**{k: v for k, v in batch.items() if k not in ("task", "labels_in_batch")}).loss.item()
+        for batch in draws
+    ]
     trainer.train()
     logged = trainer.state.log_history[0]
     assert logged["loss"] == pytest.approx(sum(expected) / 4, rel=1e-5)
@@ -81,13 +84,14 @@ def test_a_steps_loss_is_the_mean_over_its_draws(tmp_path):
 
 
 @pytest.mark.parametrize("tasks_per_step", [1, 5])
-def test_an_epoch_is_the_data_over_the_batch_whatever_the_draws_a_step(tmp_path, tasks_per_step):
+def test_an_epoch_is_the_data_over_the_batch_rounded_up_to_whole_steps(tmp_path, tasks_per_step):
     trainer = tiny.trainer(tmp_path, method="mtl", tasks_per_step=tasks_per_step, max_steps=-1, num_train_epochs=2)
     assert trainer.draw_counts == {}
     trainer.train()
-    draws = math.ceil((60 + 37 + 9) / 4)
+    steps = math.ceil(math.ceil((60 + 37 + 9) / 4) / tasks_per_step)
+    draws = steps * tasks_per_step
     assert sum(trainer.draw_counts.values()) == 2 * draws
-    assert trainer.state.global_step == 2 * math.ceil(draws / tasks_per_step)
+    assert trainer.state.global_step == 2 * steps
     last = [entry for entry in trainer.state.log_history if "loss" in entry][-1]
     assert trainer.args.gradient_accumulation_steps == 1
     assert sum(value for key, value in last.items() if key.startswith("draws/")) <= 2 * draws
@@ -236,11 +240,26 @@ def test_the_plan_has_the_draws_that_the_run_makes(tmp_path, monkeypatch, method
     assert str(trainer.plan(steps)) == str(plan)
 
 
-def test_the_plan_tells_of_steps_that_are_not_full(tmp_path):
-    # 106 examples in batches of 4 are 27 draws.
-    trainer = tiny.trainer(tmp_path, method="mtl", tasks_per_step=8)
-    assert "draws of an epoch" not in str(trainer.plan(3))
-    assert "\n  draws of an epoch: 27, so its last step takes 3, not 8" in str(trainer.plan(4))
+@pytest.mark.parametrize(
+    ("method", "steps", "warning"),
+    [
+        ("mtl", 12, "12 optimizer steps are few for M = 8. --tasks_per_step 1 makes 96 of the same gradient"),
+        ("pcgrad", 12, "12 optimizer steps are few for M = 8. Raise --max_steps or --num_train_epochs"),
+        ("mtl", 50, None),
+        ("stl", 12, None),
+    ],
+)
+def test_the_plan_warns_of_few_steps_for_many_draws(tmp_path, method, steps, warning):
+    plan = str(tiny.trainer(tmp_path, method=method).plan(steps))
+    assert warning in plan if warning else "are few for M" not in plan
+
+
+@pytest.mark.parametrize(
+    ("method", "warns"), [("seq_reptile", True), ("pcgrad", True), ("mtl", False), ("stl", False)]
+)
+def test_the_plan_warns_of_a_single_task_where_the_method_is_about_several(tmp_path, method, warns):
+    plan = str(tiny.trainer(tmp_path, {"all": tiny.task(40, 1)}, method=method).plan(60))
+    assert ("warning: 'all' is the only task" in plan) == warns
 
 
 @pytest.mark.parametrize(("steps", "column"), [(1, ["1.2", "1.1", "0.8"]), (10, ["11.6", "10.5", "7.9"]), (40, [])])
