@@ -7,7 +7,8 @@ from transformers import set_seed
 from ..console.arguments import parse_arguments
 from ..console.bad_input import bad_input_exits
 from ..data import load_tasks
-from ..models.loading import label_names, load_model
+from ..models.class_head import add_unpredicted, label_names
+from ..models.loading import load_model
 from ..problems.problem import Problem, Splits
 from ..publishing.hub_repository import push_all
 from ..training.training_args import MultiTaskTrainingArguments
@@ -69,6 +70,8 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
                 will_train=args.do_train,
             )
             if problem.labels is not None:
+                if not args.do_train:
+                    add_unpredicted(model, problem.labels_beside(label_names(model.config)))
                 problem.use_labels(label_names(model.config))
             with args.main_process_first(desc="tokenizing"):
                 features = {split: problem.encode(data, tokenizer, split) for split, data in run.tasks.items()}

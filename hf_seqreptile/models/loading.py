@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import (
@@ -15,9 +16,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
+from .class_head import load_with_labels
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
+from .word_tokens import load_for_words
 
 MODEL = "model_name_or_path"
 
@@ -25,6 +29,9 @@ MODEL = "model_name_or_path"
 @dataclass
 class ModelArguments:
     """Which pretrained model to fine-tune."""
+
+    takes_words: ClassVar[bool] = False
+    """Whether texts are given as words, whose tokens must be those of the sentence that they make."""
 
     model_name_or_path: str | None = field(
         default=None,
@@ -39,7 +46,8 @@ class ModelArguments:
         default=False, metadata={"help": "Run Python code that the model's or the data's repository brings along."}
     )
     ignore_mismatched_sizes: bool = field(
-        default=False, metadata={"help": "Replace a head of another size by a new one."}
+        default=False,
+        metadata={"help": "Replace a head of another size by a new one; labels that both have keep their rows."},
     )
     trim_vocabulary: bool = field(
         default=False,
@@ -49,8 +57,8 @@ class ModelArguments:
         },
     )
 
-    def tokenizer_options(self, model_type: str) -> dict[str, Any]:
-        """How the tokenizer of a model of that type is to differ from the saved one."""
+    def tokenizer_options(self) -> dict[str, Any]:
+        """How the tokenizer is to differ from the saved one."""
         return {}
 
 
@@ -63,8 +71,7 @@ def load_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model with a head for `labels`, in float32, and its tokenizer, which cuts to what the model takes.
 
-    A model that has these labels already, and perhaps more, keeps its own in its own order: see
-    `label_names`. One that will not be trained keeps whatever labels it has.
+    What labels the model has already, and their rows, stay as [`load_with_labels`] says.
 
     Args:
         auto_class: the `AutoModelFor…` of the problem.
@@ -85,26 +92,30 @@ def load_model(
         "token": args.token,
         "trust_remote_code": args.trust_remote_code,
     }
+    _refuse_adapter(path, args)
     config = _from_pretrained(
         "config_name" if args.config_name else MODEL, AutoConfig, args.config_name or path, **hub
     )
-    if labels is not None:
-        _set_labels(config, labels, will_train)
     if auto_class is AutoModelForQuestionAnswering:
         _set_start_and_end(config, path, will_train)
-    options = args.tokenizer_options(config.model_type)
-    argument = "tokenizer_name" if args.tokenizer_name else MODEL
-    tokenizer = _from_pretrained(argument, AutoTokenizer, args.tokenizer_name or path, **options, **hub)
-    _check_tokenizer(tokenizer, argument, args.tokenizer_name or path)
-    model = _from_pretrained(
-        MODEL,
-        auto_class,
-        path,
-        config=config,
-        dtype=torch.float32,  # the default follows the checkpoint, and φ must not be rounded to bf16
-        ignore_mismatched_sizes=args.ignore_mismatched_sizes,
-        **hub,
-    )
+    tokenizer = _load_tokenizer(args, path, config, hub)
+
+    def load(config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
+        return _from_pretrained(
+            MODEL,
+            auto_class,
+            path,
+            config=config,
+            dtype=torch.float32,  # the default follows the checkpoint, and φ must not be rounded to bf16
+            ignore_mismatched_sizes=args.ignore_mismatched_sizes,
+            output_loading_info=True,
+            **hub,
+        )
+
+    if labels is None:
+        model = load(config)[0]
+    else:
+        model = load_with_labels(load, config, labels, path, will_train, args.ignore_mismatched_sizes)
     tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
     return model, tokenizer
 
@@ -118,13 +129,12 @@ def check_model_arguments(args: ModelArguments) -> str:
     return args.model_name_or_path
 
 
-def _set_labels(config: PreTrainedConfig, labels: Sequence[str], will_train: bool) -> None:
-    own_labels = label_names(config)
-    is_named = not all(label.startswith("LABEL_") for label in own_labels)
-    if set(labels) <= set(own_labels) or (is_named and not will_train):
-        labels = own_labels
-    config.label2id = {label: i for i, label in enumerate(labels)}
-    config.id2label = dict(enumerate(labels))
+def _refuse_adapter(path: str, args: ModelArguments) -> None:
+    if find_adapter_config_file(path, cache_dir=args.cache_dir, revision=args.model_revision, token=args.token):
+        raise InputError(
+            f"--{MODEL} {path} is an adapter, as PEFT saves LoRA's, and no model. Merge it into its model, as "
+            f"docs/lora.md shows, and give the folder of what comes out."
+        )
 
 
 def _set_start_and_end(config: PreTrainedConfig, path: str, will_train: bool) -> None:
@@ -136,6 +146,24 @@ def _set_start_and_end(config: PreTrainedConfig, path: str, will_train: bool) ->
     config.num_labels = 2
 
 
+def _load_tokenizer(
+    args: ModelArguments, path: str, config: PreTrainedConfig, hub: dict[str, Any]
+) -> PreTrainedTokenizerBase:
+    argument, path = ("tokenizer_name", args.tokenizer_name) if args.tokenizer_name else (MODEL, path)
+    load = partial(_from_pretrained, argument, AutoTokenizer, path, **args.tokenizer_options(), **hub)
+    if not args.takes_words:
+        tokenizer = load()
+    else:
+        tokenizer = load_for_words(load, config, trust_remote_code=args.trust_remote_code)
+        if tokenizer is None:
+            raise InputError(
+                f"The tokenizer of --{argument} {path} cuts words into other tokens than the sentence they make, so "
+                f"that the model would meet others in a pipeline than in training. Choose another model."
+            )
+    _check_tokenizer(tokenizer, argument, path)
+    return tokenizer
+
+
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, argument: str, path: str) -> None:
     if not tokenizer.is_fast:
         raise InputError(f"{path} has no fast tokenizer, which this script needs to match words and subwords.")
@@ -144,11 +172,6 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, argument: str, path: st
         is_model = argument == MODEL
         mend = "Copy its files there, or name one with --tokenizer_name." if is_model else "Name another."
         raise InputError(f"--{argument} {path} has no tokenizer: its vocabulary would be special tokens alone. {mend}")
-
-
-def label_names(config: PreTrainedConfig) -> list[str]:
-    """The names of a model's classes, in the order of their ids."""
-    return [label for _, label in sorted((config.id2label or {}).items())]
 
 
 def _positions(model: PreTrainedModel) -> float:

@@ -58,6 +58,10 @@ class Problem(ABC):
         """Take the model's labels, which may be in another order, or more."""
         self.labels = labels
 
+    def labels_beside(self, labels: Sequence[str]) -> list[str]:
+        """Those that a model with `labels` can be scored on, though it knows none of them. Default: none."""
+        return []
+
     @abstractmethod
     def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
         """The columns of a task's raw dataset that hold its texts, as strings or as lists of words."""

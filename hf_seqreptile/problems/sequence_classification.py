@@ -52,7 +52,7 @@ class SequenceClassificationModelArguments(ModelArguments):
         default=True, metadata={"help": "Without effect: transformers 5 has fast tokenizers only."}
     )
 
-    def tokenizer_options(self, model_type: str) -> dict[str, Any]:
+    def tokenizer_options(self) -> dict[str, Any]:
         """As in the parent."""
         return {} if self.do_lower_case is None else {"do_lower_case": self.do_lower_case}
 

@@ -72,7 +72,9 @@ def encode_rows(
                 f"{', '.join(label2id)}. {mend_of_unknown(for_training)}"
             )
         first = [label2id[tag] for tag in spelled]
-        further = [label2id[f"I{tag[1:]}" if tag.startswith("B-") else tag] for tag in spelled]
+        # A model may lack the `I-` of a type.
+        inside = [label2id.get(f"I{tag[1:]}") if tag.startswith("B-") else None for tag in spelled]
+        further = [own if i is None else i for own, i in zip(first, inside, strict=True)]
         labels, places = _of_subwords(features.word_ids(i), first, further if all_subwords else None)
         is_cut = bool(features.encodings[i].overflowing)
         lost = _lost_entities(spelled, places) if is_cut else 0

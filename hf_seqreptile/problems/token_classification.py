@@ -20,22 +20,18 @@ from transformers.trainer_utils import PredictionOutput
 from ..data.arguments import DataArguments
 from ..errors import InputError
 from ..models.loading import ModelArguments
+from ..models.word_tokens import takes_words
 from ..scores import Metric
 from .labels import labels_by_task, predicted_labels, task_with_all_labels
 from .problem import IS_CUT, Problem, Splits, Tasks, distinct
 from .tag_features import IGNORED, LOST_ENTITIES, TAG_PLACES, encode_rows
-
-PREFIX_SPACE_MODELS = {"bloom", "gpt2", "roberta", "deberta"}
-"""Models whose tokenizers take words one by one only if each begins with a space."""
 
 
 @dataclass
 class TokenClassificationModelArguments(ModelArguments):
     """Model arguments of `run_ner.py`."""
 
-    def tokenizer_options(self, model_type: str) -> dict[str, Any]:
-        """As in the parent."""
-        return {"add_prefix_space": True} if model_type in PREFIX_SPACE_MODELS else {}
+    takes_words: ClassVar[bool] = True
 
 
 @dataclass
@@ -93,6 +89,11 @@ class TokenClassification(Problem):
         """The label ids, as the model's configuration wants them."""
         return {label: i for i, label in enumerate(self.labels)}
 
+    def labels_beside(self, labels: Sequence[str]) -> list[str]:
+        """Tags of entity types of which the model has another one, such as `I-LOC` where it has `B-LOC`."""
+        types = {label[2:] for label in labels if label.startswith(("B-", "I-"))}
+        return [tag for tag in self.labels if tag not in labels and tag[2:] in types and tag.startswith(("B-", "I-"))]
+
     def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
         """The column of words."""
         return self._columns(task, dataset)[:1]
@@ -106,7 +107,13 @@ class TokenClassification(Problem):
 
         Raises:
             InputError: an unknown tag, words and tags of unequal number, or an empty value; names task, split and row.
+                Or a tokenizer that glues words together.
         """
+        if not takes_words(tokenizer):
+            raise InputError(
+                "The tokenizer cuts words into other tokens than the sentence they make. Load it with load_model, or "
+                "with add_prefix_space=True."
+            )
         max_length = self.max_length(tokenizer, tokenizer.num_special_tokens_to_add(), "words", "sentence")
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         tokenizer(["a"], truncation=True, max_length=max_length, padding=self._padding, is_split_into_words=True)

@@ -26,7 +26,8 @@ from transformers import (
 from transformers.trainer_utils import PredictionOutput
 
 from hf_seqreptile import InputError
-from hf_seqreptile.models.loading import ModelArguments, label_names, load_model
+from hf_seqreptile.models.class_head import label_names
+from hf_seqreptile.models.loading import ModelArguments, load_model
 from hf_seqreptile.problems.token_classification import (
     TokenClassification,
     TokenClassificationArguments,
