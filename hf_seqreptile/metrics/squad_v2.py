@@ -53,14 +53,18 @@ class SquadV2Metric(evaluate.Metric):
         answers: Sequence[Sequence[str]],
         no_answer: Sequence[float],
         no_answer_threshold: float = 1.0,
+        none_answered: float = 0.0,
     ) -> dict[str, float]:
-        """What `compute` gives, without its way through an Arrow table.
+        """What `compute` gives, without its way through an Arrow table, and for scores of any unit.
 
         Args:
-            texts: the predictions, (questions,), at least one.
+            texts: the predictions, (questions,), at least one; the best answers, even where "no answer" is likelier,
+                or the best thresholds are searched among those that are left.
             answers: the reference answers of each question, none where it has no answer.
-            no_answer: the no-answer probability of each question.
-            no_answer_threshold: the probability above which a question is taken as unanswered.
+            no_answer: the no-answer probability of each question, or another score that grows with it.
+            no_answer_threshold: the probability or score above which a question is taken as unanswered.
+            none_answered: the best threshold to report where it is best to answer no question. Default: the official
+                script's, which is right for probabilities.
         """
         has_answer = [bool(own) for own in answers]
         scores = [_scores(text, own) for text, own in zip(texts, answers, strict=True)]
@@ -83,7 +87,7 @@ class SquadV2Metric(evaluate.Metric):
                 for text, value, answerable in zip(texts, values, has_answer, strict=True)
             ]
             results[f"best_{name}"], results[f"best_{name}_thresh"] = _best_threshold(
-                gains, no_answer, has_answer.count(False)
+                gains, no_answer, has_answer.count(False), none_answered
             )
         return results
 
@@ -97,16 +101,19 @@ def _scores(text: str, answers: Sequence[str]) -> tuple[float, float]:
     return float(predicted in true), f1
 
 
-def _best_threshold(gains: Sequence[float], no_answer: Sequence[float], unanswerable: int) -> tuple[float, float]:
+def _best_threshold(
+    gains: Sequence[float], no_answer: Sequence[float], unanswerable: int, none_answered: float
+) -> tuple[float, float]:
     """The best score in percent over all no-answer thresholds, and the lowest threshold that gives it.
 
     Args:
         gains: what answering a question adds to the sum of scores, against leaving it unanswered.
-        no_answer: the no-answer probability of each question.
+        no_answer: the no-answer probability or score of each question.
         unanswerable: how many questions have no answer: the sum of scores where none is answered.
+        none_answered: the threshold for that.
     """
     ranked = sorted(zip(no_answer, gains, strict=True), key=lambda pair: pair[0])
     sums = list(accumulate((gain for _, gain in ranked), initial=unanswerable))
     best = max(sums)
-    thresholds = [0.0, *(probability for probability, _ in ranked)]
+    thresholds = [none_answered, *(probability for probability, _ in ranked)]
     return 100.0 * best / len(gains), thresholds[sums.index(best)]

@@ -37,22 +37,30 @@ class AnswerPredictions:
     @property
     def texts(self) -> list[str]:
         """The answer to each question: a literal piece of its context, or empty for "no answer"."""
+        if self.nulls is None:
+            return self.best_texts
+        answered = self.null_odds <= self.null_threshold
+        return [text if is_answered else "" for text, is_answered in zip(self.best_texts, answered, strict=True)]
+
+    @property
+    def best_texts(self) -> list[str]:
+        """The best piece of each question's context, whatever the odds; empty only where there is none."""
         first, has_span = self._best_spans()
-        answered = has_span if self.nulls is None else has_span & (self.null_odds <= self.null_threshold)
         starts, ends = self.spans.starts.tolist(), self.spans.ends.tolist()
         return [
-            context[starts[span] : ends[span]] if is_answered else ""
-            for context, span, is_answered in zip(self.contexts, first.tolist(), answered.tolist(), strict=True)
+            context[starts[span] : ends[span]] if is_there else ""
+            for context, span, is_there in zip(self.contexts, first.tolist(), has_span.tolist(), strict=True)
         ]
 
     @property
-    def null_odds(self) -> Floats:
+    def null_odds(self) -> NDArray[np.float64]:
         """By how much the score of "no answer" is above that of the best span, (questions,)."""
         assert self.nulls is not None
         first, has_span = self._best_spans()
         best = np.zeros(len(self.ids), dtype=np.float32)
         best[has_span] = self.spans.scores[first[has_span]]
-        return self.nulls.scores - best
+        # Compared with a threshold as they are written into files.
+        return (self.nulls.scores - best).astype(np.float64)
 
     def candidates(self) -> list[list[dict[str, Any]]]:
         """The best candidates for each question, each with `text`, `start_logit`, `end_logit` and `probability`.

@@ -1,13 +1,13 @@
 """Extractive question answering: the answer is a piece of the context."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
 from transformers import AutoModelForQuestionAnswering, EvalPrediction, PreTrainedTokenizerBase
@@ -174,7 +174,8 @@ class QuestionAnswering(Problem):
     def compute_metrics(self, prediction: EvalPrediction, dataset: Dataset) -> dict[str, float]:
         """The official script's scores of one task in percent; none where its answers are not known.
 
-        `exact_match` and `f1`; with `version_2_with_negative`, all those of [`SquadV2Metric`].
+        `exact_match` and `f1`; with `version_2_with_negative`, all those of [`SquadV2Metric`], whose best thresholds
+        are values of `null_score_diff_threshold`.
 
         Args:
             prediction: its `predictions` are the logits of starts and ends, each (features, length).
@@ -187,8 +188,9 @@ class QuestionAnswering(Problem):
         true = pc.struct_field(columns["answers"], "text")
         references = [true[row].as_py() for row in answers.rows.tolist()]
         if answers.nulls is not None:
-            no_answer = 1 / (1 + np.exp(-answers.null_odds.astype(float)))
-            return SquadV2Metric().score(answers.texts, references, no_answer.tolist())
+            odds, threshold = answers.null_odds.tolist(), self.args.null_score_diff_threshold
+            none_answered = min(0.0, math.nextafter(min(odds), -math.inf))
+            return SquadV2Metric().score(answers.best_texts, references, odds, threshold, none_answered)
         return self._metric(columns["task"][0].as_py()).score(answers.texts, references)
 
     def write_predictions(

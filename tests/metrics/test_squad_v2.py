@@ -84,6 +84,38 @@ def test_no_threshold_is_better_than_the_best(questions: list[Question]) -> None
         assert result[f"best_{name}_thresh"] == pytest.approx(max(lowest, 0.0))
 
 
+def official_best(questions: list[Question], name: str) -> tuple[float, float]:
+    """As the official script finds it, whatever the unit of the no-answer score."""
+    current = best = sum(100.0 for question in questions if not question.answers)
+    threshold = 0.0
+    for question in sorted(questions, key=lambda question: question.no_answer):
+        if question.answers:
+            current += reference_score(question, name, answered=True)
+        elif question.prediction:
+            current -= 100.0
+        if current > best:
+            best, threshold = current, question.no_answer
+    return best / len(questions), threshold
+
+
+ODDS = st.builds(Question, ANSWERS, st.lists(ANSWERS, max_size=2), st.floats(-20, 20))
+
+
+@given(questions=st.lists(ODDS, min_size=1, max_size=6), threshold=st.floats(-20, 20))
+def test_scores_of_any_unit_are_the_official_scripts(questions: list[Question], threshold: float) -> None:
+    odds = [question.no_answer for question in questions]
+    texts, answers = [q.prediction for q in questions], [q.answers for q in questions]
+    result = SquadV2Metric().score(texts, answers, odds, threshold)
+    for name in ("exact", "f1"):
+        expected = official_best(questions, name)
+        assert (result[f"best_{name}"], result[f"best_{name}_thresh"]) == pytest.approx(expected)
+        values = [reference_score(q, name, q.no_answer <= threshold) for q in questions]
+        assert result[name] == pytest.approx(sum(values) / len(values))
+        own = SquadV2Metric().score(texts, answers, odds, threshold, none_answered=-99.0)
+        is_none = own[f"best_{name}"] == 100.0 * sum(not question.answers for question in questions) / len(questions)
+        assert own[f"best_{name}_thresh"] == (-99.0 if is_none else result[f"best_{name}_thresh"])
+
+
 def test_pinned_scores() -> None:
     questions = [
         Question("Paris", ["paris"], 0.1),

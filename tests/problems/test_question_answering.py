@@ -299,10 +299,12 @@ def test_scores_are_those_of_the_metric_on_the_written_files(options: dict[str, 
     if "version_2_with_negative" in options:
         metric = SquadV2Metric()
         for prediction in predictions:
-            odds = files["eval_null_odds"][prediction["id"]]
-            prediction["no_answer_probability"] = 1 / (1 + math.exp(-odds))
+            candidates = files["eval_nbest_predictions"][prediction["id"]]
+            prediction["prediction_text"] = next(each["text"] for each in candidates if each["text"])
+            prediction["no_answer_probability"] = files["eval_null_odds"][prediction["id"]]
     references = [{"id": r["id"], "answers": r["answers"]} for r in many()]
-    expected = metric.compute(predictions=predictions, references=references)
+    settings = {"no_answer_threshold": 0.0} if "version_2_with_negative" in options else {}
+    expected = metric.compute(predictions=predictions, references=references, **settings)
     assert of_problem.compute_metrics(evaluation(logits), features) == pytest.approx(expected)
     assert 0 < expected["f1"] < 100
 
@@ -345,6 +347,37 @@ class TestImpossible:
         metrics = of_problem.compute_metrics(evaluation(logits), features)
         expected = {"exact": 100.0, "f1": 100.0, "total": 2, "HasAns_f1": 100.0, "NoAns_f1": 100.0, "best_f1": 100.0}
         assert metrics.items() >= expected.items()
+
+    def scored(self, span_scores: Sequence[float], null_scores: Sequence[float], **options: Any) -> dict[str, float]:
+        """Of questions whose best span is the right answer, where there is one, at these scores of span and null.
+
+        Every other question has no answer.
+        """
+        rows = [row("Juma lives in Kisumu.", *["Kisumu"] * (i % 2 == 0), name=str(i)) for i in range(len(span_scores))]
+        of_problem, features, logits = oracle(data(*rows), version_2_with_negative=True, **options)
+        place = [*features["input_ids"][0]].index(TOKENIZER.sep_token_id) + 1 + len("Juma lives in ")
+        for side, position in ((0, place), (1, place + len("Kisumu") - 1)):
+            logits[side][:, position] = np.array(span_scores) / 2
+            logits[side][:, 0] = np.array(null_scores) / 2
+        return of_problem.compute_metrics(evaluation(logits), features)
+
+    def test_thresholds_are_searched_over_the_best_answers(self) -> None:
+        """Ten answerable questions with odds of 2 and ten unanswerable ones with 6: 2 is right for all."""
+        spans, nulls = [10.0] * 20, [12.0, 16.0] * 10
+        metrics = self.scored(spans, nulls)
+        assert (metrics["exact"], metrics["HasAns_exact"], metrics["NoAns_exact"]) == (50, 0, 100)
+        for name in ("exact", "f1"):
+            assert (metrics[f"best_{name}"], metrics[f"best_{name}_thresh"]) == (100, 2)
+        assert self.scored(spans, nulls, null_score_diff_threshold=2.0)["exact"] == 100
+
+    @settings(max_examples=40, deadline=None)
+    @given(odds=st.lists(st.integers(-40, 40), min_size=2, max_size=8, unique=True))
+    def test_the_best_threshold_gives_the_best_score(self, odds: list[int]) -> None:
+        nulls = [10.0 + each / 4 for each in odds]
+        metrics = self.scored([10.0] * len(odds), nulls)
+        again = self.scored([10.0] * len(odds), nulls, null_score_diff_threshold=metrics["best_f1_thresh"])
+        assert again["f1"] == pytest.approx(metrics["best_f1"])
+        assert again["best_f1"] == metrics["best_f1"] >= metrics["f1"]
 
     @pytest.mark.parametrize(("threshold", "answered"), [(17.9, False), (18.0, True)])
     def test_threshold(self, threshold: float, answered: bool) -> None:
