@@ -1,16 +1,18 @@
 """One dataset whose rows name each example's task."""
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from datasets import ClassLabel, Dataset
 
 from ..errors import InputError
-from .names import SPLIT_NAMES, check_task_name
+from .language_names import LANGUAGE_NAMES
+from .names import check_task_name
+
+logger = logging.getLogger(__name__)
 
 _ID = re.compile(r"([^\W\d_]+)-.+")
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_SPLIT_NAMES = {name for names in SPLIT_NAMES.values() for name in names}
 
 
 def split_by_column(dataset: Dataset, column: str, origin: str) -> dict[str, Dataset]:
@@ -31,20 +33,31 @@ def split_by_column(dataset: Dataset, column: str, origin: str) -> dict[str, Dat
     return _select(dataset, rows)
 
 
-def split_by_id(dataset: Dataset) -> dict[str, Dataset] | None:
+def split_by_id(dataset: Dataset, wanted: Collection[str] = ()) -> dict[str, Dataset] | None:
     """The same, where every row has an `id` such as `swahili-17-2`: letters before its first hyphen name the task.
 
-    `None` where some row has no such id. A UUID is none, nor is the name of a split a task's (`train-17`).
+    `None` where some row has no such id, or where the letters may be something else: all must be names of languages,
+    or some of the tasks that the user wants. Two letters are no name: `tr-000-…` and `de-000-…` are JaQuAD's splits.
+
+    Args:
+        dataset: of any tasks.
+        wanted: the tasks that the user named.
     """
     if "id" not in dataset.column_names:
         return None
     rows: dict[str, list[int]] = {}
     for row, value in enumerate(dataset["id"]):
-        match = _ID.fullmatch(value) if isinstance(value, str) and not _UUID.fullmatch(value) else None
-        if match is None or match[1].lower() in _SPLIT_NAMES:
+        match = _ID.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
             return None
         rows.setdefault(match[1], []).append(row)
-    return _select(dataset, rows)
+    are_languages = all(name.lower() in LANGUAGE_NAMES for name in rows)
+    return _select(dataset, rows) if are_languages or not rows.keys().isdisjoint(wanted) else None
+
+
+def tell_of_ids(tasks: Iterable[str], origin: str) -> None:
+    """Say that [`split_by_id`] found these tasks in the ids of `origin`."""
+    logger.warning("The ids in %s name languages, which are its tasks: %s.", origin, ", ".join(tasks))
 
 
 def _select(dataset: Dataset, rows: Mapping[str, list[int]]) -> dict[str, Dataset]:

@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from ..errors import InputError
 from .build import Cache
-from .columns import split_by_column, split_by_id
+from .columns import split_by_column, split_by_id, tell_of_ids
 from .formats import SUFFIXES, check_file, read_file
 from .names import SPLIT_NAMES, check_task_name, unknown_name
 
@@ -25,6 +25,7 @@ class FileSource:
         cache: where what is read is kept.
         task_column: the column that names each row's task; then every item is one plain file.
         id_names_task: whether the ids of a file given without a name may name the tasks.
+        wanted: the tasks that the user named.
         argument: what named the files of all splits. Default: `--{split}_file`.
     """
 
@@ -36,6 +37,7 @@ class FileSource:
         *,
         task_column: str | None = None,
         id_names_task: bool = False,
+        wanted: Sequence[str] = (),
         argument: str | None = None,
     ) -> None:
         self._items = items
@@ -43,6 +45,7 @@ class FileSource:
         self._cache = cache
         self._task_column = task_column
         self._id_names_task = id_names_task
+        self._wanted = wanted
         self._argument = argument
         self._found: dict[str, dict[str, Path | Dataset]] = {}
 
@@ -89,7 +92,9 @@ class FileSource:
             check_file(file)
         if list(paths.values()) != [path]:
             return paths
-        by_id = split_by_id(self._read_file(path, split)) if self._id_names_task else None
+        by_id = split_by_id(self._read_file(path, split), self._wanted) if self._id_names_task else None
+        if by_id:
+            tell_of_ids(by_id, str(path))
         return by_id or ({ONE_TASK: path} if self._is_one_task else paths)
 
     @property

@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetBuilder
 
 from ..errors import InputError
 from .build import Cache
-from .columns import split_by_column, split_by_id
+from .columns import split_by_column, split_by_id, tell_of_ids
 from .names import unknown_name
 from .repository import Repository
 
@@ -127,7 +127,8 @@ class HubSource:
             # Reading the task will say what is wrong.
             return False
         filled = [split for split in splits if splits[split].num_examples]
-        return bool(filled) and all(split_by_id(self._rows_builder.as_dataset(split=split)) for split in filled)
+        datasets = (self._rows_builder.as_dataset(split=split) for split in filled)
+        return bool(filled) and all(split_by_id(dataset, self._wanted) for dataset in datasets)
 
     @property
     def _rows_builder(self) -> DatasetBuilder:
@@ -139,6 +140,7 @@ class HubSource:
             if self._task_column:
                 parts = split_by_column(dataset, self._task_column, f"{self._repository.origin}, {split}")
             else:
-                parts = split_by_id(dataset) or {}
+                parts = split_by_id(dataset, self._wanted) or {}
+                tell_of_ids(parts, f"{self._repository.origin}, {split}")
             self._parts[split] = parts
         return self._parts[split]

@@ -119,11 +119,11 @@ def _own_source(args: DataArguments, cache: Cache, token: str | bool | None) -> 
     if args.dataset_name == "sample":
         return sample_source(args.problem, args.list_columns, cache, "--dataset_name")
     rows: dict[str, Any] = {"task_column": args.task_column, "id_names_task": args.id_names_task}
+    wanted = [*(args.languages or ()), *(() if args.eval_dataset else args.eval_languages or ())]
+    wanted = list(dict.fromkeys(wanted))
     if args.dataset_name:
-        wanted = [*(args.languages or ()), *(() if args.eval_dataset else args.eval_languages or ())]
-        wanted = list(dict.fromkeys(wanted))
         return HubSource(args.dataset_name, args.dataset_config_name, wanted, cache, token, **rows)
-    return FileSource(_files(args), args.list_columns, cache, **rows)
+    return FileSource(_files(args), args.list_columns, cache, wanted=wanted, **rows)
 
 
 def _evaluation_source(args: DataArguments, splits: Sequence[str], cache: Cache, token: str | bool | None) -> Source:

@@ -273,6 +273,8 @@ def test_whatever_else_names_tasks_goes_before_ids(load: Callable[..., Any], wri
         "-de",
         "d3-1",
         "train-17",
+        "de-17",
+        "question-17",
         "",
     ],
 )
@@ -280,6 +282,28 @@ def test_other_ids_name_no_tasks(load: Callable[..., Any], write: Callable[..., 
     """One row with such an id is enough."""
     path = write("all.jsonl", lines("korean-3-0", name))
     assert list(load(kind=Questions, train_file=[path])["train"]) == ["all"]
+
+
+def test_two_letters_name_a_language_only_where_it_is_asked_for(
+    load: Callable[..., Any], write: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """JaQuAD's ids name its splits: `tr-000-00-000` was trained on, `de-000-00-000` is for development."""
+    train, dev = write("train.jsonl", lines("tr-000-1", "tr-000-2")), write("dev.jsonl", lines("de-000-1"))
+    files: dict[str, Any] = {"train_file": [train], "validation_file": [dev]}
+    loaded = load(["train", "validation"], kind=Questions, **files)
+    assert ids(loaded["train"]) == {"all": ["tr-000-1", "tr-000-2"]}
+    assert ids(loaded["validation"]) == {"all": ["de-000-1"]}
+    assert not caplog.messages
+    both = write("both.jsonl", lines("tr-1", "de-1", "tr-2"))
+    assert list(load(kind=Questions, train_file=[both])["train"]) == ["both"]
+    assert ids(load(kind=Questions, train_file=[both], languages=["tr"])["train"]) == {"tr": ["tr-1", "tr-2"]}
+    assert caplog.messages == [f"The ids in {both} name languages, which are its tasks: tr, de."]
+    caplog.clear()
+    assert list(load(kind=Questions, train_file=[write("ty.jsonl", lines("Thai-1", "igbo-2"))])["train"]) == [
+        "Thai",
+        "igbo",
+    ]
+    assert "name languages, which are its tasks: Thai, igbo." in caplog.text
 
 
 def test_ids_may_be_missing(load: Callable[..., Any], write: Callable[..., str]) -> None:
