@@ -1,5 +1,6 @@
 """Natural language inference: does the premise entail the hypothesis, contradict it, or neither?"""
 
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +35,14 @@ from .problem import IS_CUT, Problem, Splits, Tasks
 
 TEXTS = ("premise", "hypothesis")
 LABEL = "label"
+LABEL_IDS = "labels"
+"""The column of features, as models call it."""
+NO_LABEL = -100
 NLI_LABELS = ["entailment", "neutral", "contradiction"]
 """The meaning of 0, 1 and 2 in MNLI and XNLI."""
 XNLI = "facebook/xnli"
+
+logger = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
@@ -121,10 +127,14 @@ class SequenceClassification(Problem):
         return TEXTS
 
     def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
-        """Features of each task: `input_ids`, `attention_mask` and `labels`; a warning tells how many pairs are cut.
+        """Features of each task: `input_ids`, `attention_mask` and `labels`; warnings tell how many pairs are cut.
+
+        Pairs whose label is missing (null, empty or `-`, on which annotators did not agree) are told of. They are left
+        out; in the test split, which has predictions for all, their label is -100, and without any label that column
+        is missing.
 
         Raises:
-            InputError: an unknown or missing label, or an empty value; names task, split and row.
+            InputError: an unknown label, no label at all, or an empty value; names task, split and row.
         """
         # Each of the two texts needs a token.
         taken = tokenizer.num_special_tokens_to_add(pair=True)
@@ -132,16 +142,23 @@ class SequenceClassification(Problem):
         padding = "max_length" if self.args.pad_to_max_length else False
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         tokenizer(["a"], ["b"], truncation=True, max_length=max_length, padding=padding)
-        encoded = {}
+        encoded, unlabelled = {}, {}
         for task, dataset in tasks.items():
             _check_columns(task, dataset)
+            rows: Sequence[int] = _labelled_rows(dataset)
+            unlabelled[task] = len(dataset) - len(rows)
+            if not rows and split != "test":
+                raise InputError(f"Task {task!r}, {split} split: no pair has a label. Fill in the column {LABEL!r}.")
+            if split == "test" or not unlabelled[task]:
+                rows = range(len(dataset))
             encoded[task] = self.map_rows(
-                dataset,
+                dataset.select(rows),
                 _encode_rows,
                 desc=f"Tokenizing {task} ({split})",
                 fn_kwargs={
                     "tokenizer": tokenizer,
                     "names": _names(dataset),
+                    "rows_in_data": rows,
                     "for_training": split == "train",
                     "label2id": {label: i for i, label in enumerate(self.labels)},
                     "where": f"task {task!r}, {split} split",
@@ -150,7 +167,11 @@ class SequenceClassification(Problem):
                 },
             )
         self.warn_of_cuts(encoded, split, max_length, tokenizer, "pairs")
-        return {task: dataset.remove_columns(IS_CUT) for task, dataset in encoded.items()}
+        _warn_of_missing_labels(unlabelled, split, sum(map(len, tasks.values())))
+        if split == "train":
+            self._warn_of_few_labels(encoded)
+        without = {task: [LABEL_IDS] for task, number in unlabelled.items() if number == len(tasks[task])}
+        return {task: dataset.remove_columns([IS_CUT, *without.get(task, ())]) for task, dataset in encoded.items()}
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
         """Pads pairs to the longest of a batch."""
@@ -161,8 +182,9 @@ class SequenceClassification(Problem):
         return {"compute_metrics": self.compute_metrics, "preprocess_logits_for_metrics": predicted_labels}
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Accuracy."""
-        return {"accuracy": float(np.mean(prediction.predictions == prediction.label_ids))}
+        """Accuracy, over the pairs that have a label."""
+        predicted, true = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        return {"accuracy": float(np.mean((predicted == true)[true != NO_LABEL]))}
 
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
@@ -173,6 +195,16 @@ class SequenceClassification(Problem):
         lines = [f"{i}\t{self.labels[label]}\n" for i, label in enumerate(np.asarray(prediction.predictions))]
         text = "".join(["index\tprediction\n", *lines])
         (folder / f"predictions{suffix}.txt").write_text(text, encoding="utf-8")
+
+    def _warn_of_few_labels(self, encoded: Tasks) -> None:
+        found = {task: set(dataset.unique(LABEL_IDS)) for task, dataset in encoded.items()}
+        if alike := [f"{task} ({self.labels[min(ids)]})" for task, ids in found.items() if len(ids) == 1]:
+            logger.warning(
+                "All training pairs of a task have one label, and teach the model nothing else: %s. Where a file is "
+                "sorted by label, shuffle it, or take all of it.", ", ".join(alike),
+            )  # fmt: skip
+        if never := [label for i, label in enumerate(self.labels) if not any(i in ids for ids in found.values())]:
+            logger.warning("The model has labels that no training pair has: %s.", ", ".join(never))
 
 
 def common_labels(labels_by_task: Mapping[str, Sequence[str]]) -> list[str]:
@@ -214,10 +246,24 @@ def _label(value: Any, names: Sequence[str] | None) -> str | None:
         # A ClassLabel's -1 means that the label was left out.
         value = names[value] if value >= 0 else None
     text = str(value)
-    if value is None or not text.strip() or (isinstance(value, float) and math.isnan(value)):
+    if value is None or text.strip() in ("", "-") or (isinstance(value, float) and math.isnan(value)):
         return None
     meanings = {float(number): name for number, name in enumerate(NLI_LABELS)}
     return meanings.get(float(text), text) if _NUMBER.fullmatch(text) else text
+
+
+def _labelled_rows(dataset: Dataset) -> list[int]:
+    names = _names(dataset)
+    return [row for row, value in enumerate(dataset[LABEL][:]) if _label(value, names) is not None]
+
+
+def _warn_of_missing_labels(unlabelled: Mapping[str, int], split: str, every: int) -> None:
+    if of_tasks := [f"{task} {number:,}" for task, number in unlabelled.items() if number]:
+        logger.warning(
+            "%s: %s of %s pairs have no label (null, empty or -) and are %s: %s.", split,
+            f"{sum(unlabelled.values()):,}", f"{every:,}",
+            "predicted, but not scored" if split == "test" else "left out", ", ".join(of_tasks),
+        )  # fmt: skip
 
 
 def _labels_of(task: str, dataset: Dataset) -> list[str]:
@@ -264,6 +310,7 @@ def _encode_rows(
     indices: list[int],
     tokenizer: PreTrainedTokenizerBase,
     names: list[str] | None,
+    rows_in_data: Sequence[int],
     for_training: bool,
     label2id: dict[str, int],
     where: str,
@@ -272,13 +319,14 @@ def _encode_rows(
 ) -> dict[str, list]:
     labels = []
     for i, (premise, hypothesis, label) in enumerate(zip(*(rows[column] for column in (*TEXTS, LABEL)), strict=True)):
-        row = f"{where}, row {indices[i] + 1}"
+        row = f"{where}, row {rows_in_data[indices[i]] + 1}"
         if premise is None or hypothesis is None:
             raise InputError(f"{row}: an empty value (null); fill it in or delete the row.")
         row = f"{row} ({shown(hypothesis)})"
         name = _label(label, names)
         if name is None:
-            raise InputError(f"{row}: the label is missing; fill it in or delete the row.")
+            labels.append(NO_LABEL)
+            continue
         if name not in label2id:
             if other := same_but_for_case(name, label2id):
                 raise InputError(f"{row}: {_misspelled(name, other)}")
@@ -289,4 +337,4 @@ def _encode_rows(
         labels.append(label2id[name])
     features = tokenizer(rows[TEXTS[0]], rows[TEXTS[1]], truncation=True, max_length=max_length, padding=padding)
     is_cut = [bool(encoding.overflowing) for encoding in features.encodings or ()]
-    return dict(features) | {"labels": labels, IS_CUT: is_cut}
+    return dict(features) | {LABEL_IDS: labels, IS_CUT: is_cut}

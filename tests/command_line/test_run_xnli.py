@@ -184,3 +184,26 @@ def test_two_processes(place: Place, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", tiny.EVERY_METHOD)
 def test_every_method_trains(place: Place, method: str) -> None:
     assert 0 <= place.train_briefly(method)["eval_accuracy"] <= 1
+
+
+def test_labels_that_are_missing_or_equal(place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The training file is sorted by label; the test split has none, and is predicted all the same."""
+    rows = sorted(pairs("de", "train"), key=lambda row: LABELS.index(row["label"]))
+    train = write_rows(tmp_path / "train.jsonl", [rows[0] | {"label": "-"}, *rows])
+    unlabelled = [row | {"label": None} for row in pairs("de", "test")]
+    test = write_rows(tmp_path / "test.jsonl", unlabelled)
+    validation = write_rows(tmp_path / "validation.jsonl", pairs("de", "validation"))
+    files = ["--train_file", train, "--validation_file", validation, "--test_file", test]
+    assert scripts.main(
+        "--model_name_or_path", place.model, *files, "--max_train_samples", "5", *scripts.TRAINING, *ALL,
+        "--method", "mtl", "--cache_dir", str(tmp_path / "cache"), "--output_dir", str(tmp_path / "out"),
+        "--max_steps", "2", script="run_xnli",
+    ) == 0  # fmt: skip
+    told = caplog.text
+    assert "train: 1 of 5 pairs have no label (null, empty or -) and are left out: all 1." in told
+    assert "have one label, and teach the model nothing else: all (entailment)." in told
+    assert "The model has labels that no training pair has: neutral, contradiction." in told
+    assert "pairs have no label (null, empty or -) and are predicted, but not scored: all" in told
+    assert len(read_predictions(tmp_path / "out/predictions.txt")) == len(unlabelled)
+    results = json.loads((tmp_path / "out/all_results.json").read_text(encoding="utf-8"))
+    assert "eval_all_accuracy" in results and "predict_all_accuracy" not in results

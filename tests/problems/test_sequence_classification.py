@@ -3,9 +3,10 @@
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, EvalPrediction, PreTrainedTokenizerBase
 
 from hf_seqreptile import InputError
 from hf_seqreptile.problems.sequence_classification import SequenceClassification, SequenceClassificationArguments
@@ -54,19 +55,71 @@ def test_other_names_stay_as_they_are() -> None:
     assert problem(["Entailment", "Neutral"]).labels == ["Entailment", "Neutral"]
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), "", " "], ids=repr)
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.endswith("sequence_classification")]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", " ", "-"], ids=repr)
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_missing_label_is_refused(tokenizer: PreTrainedTokenizerBase, missing: Any, split: str) -> None:
-    known: Any = "neutral" if isinstance(missing, str) else 1.0
-    labels = [known, missing]
-    with pytest.raises(InputError, match=rf"^task 'sw', {split} split, row 2 \(jana 1\): the label is missing; fill"):
-        problem(labels).encode({"sw": data(labels)}, tokenizer, split)
+def test_pairs_without_a_label_are_left_out_and_told(
+    tokenizer: PreTrainedTokenizerBase, missing: Any, split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    known: list[Any] = NLI if isinstance(missing, str) else [0.0, 1.0, 2.0]
+    labels = [missing, *known, missing]
+    of_problem = problem(labels)
+    assert of_problem.labels == NLI
+    features = of_problem.encode({"sw": data(labels), "de": data(known)}, tokenizer, split)
+    assert [features[task]["labels"][:] for task in ("sw", "de")] == [[0, 1, 2]] * 2
+    assert warnings(caplog) == [f"{split}: 2 of 8 pairs have no label (null, empty or -) and are left out: sw 2."]
+    with pytest.raises(InputError, match=rf"^Task 'sw', {split} split: no pair has a label\. Fill in the column"):
+        of_problem.encode({"sw": data([missing])}, tokenizer, split)
+
+
+def test_rows_behind_pairs_without_a_label_keep_their_numbers(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(InputError, match=r"row 3 \(jana 2\): unknown label 'maybe'"):
+        problem(NLI).encode({"sw": data(["-", "neutral", "maybe"])}, tokenizer, "validation")
+
+
+def test_the_test_split_keeps_them_for_prediction(
+    tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_problem = problem(NLI)
+    features = of_problem.encode({"sw": data(["-", *NLI])}, tokenizer, "test")["sw"]
+    assert features["labels"][:] == [-100, 0, 1, 2]
+    assert warnings(caplog) == [
+        "test: 1 of 4 pairs have no label (null, empty or -) and are predicted, but not scored: sw 1."
+    ]
+    prediction = EvalPrediction(predictions=np.array([0, 0, 1, 1]), label_ids=np.array(features["labels"][:]))
+    assert of_problem.compute_metrics(prediction) == {"accuracy": pytest.approx(2 / 3)}
+    rows = data([None, 0]).select([0])
+    assert "labels" not in of_problem.encode({"sw": rows}, tokenizer, "test")["sw"].column_names
 
 
 def test_a_class_labels_left_out_one_is_missing(tokenizer: PreTrainedTokenizerBase) -> None:
-    rows = data([0, -1]).cast_column("label", ClassLabel(names=NLI))
-    with pytest.raises(InputError, match=r"row 2 .*the label is missing"):
-        problem(NLI).encode({"sw": rows}, tokenizer, "test")
+    for names, codes in ((NLI, [0, -1, 2]), ([*NLI, "-"], [0, 3, 2])):
+        rows = data(codes).cast_column("label", ClassLabel(names=names))
+        of_problem = SequenceClassification({"train": {"sw": rows}}, SequenceClassificationArguments())
+        assert of_problem.labels == NLI
+        assert of_problem.encode({"sw": rows}, tokenizer, "validation")["sw"]["labels"][:] == [0, 2]
+
+
+def test_training_labels_that_are_all_equal_or_never_there_are_warned_of(
+    tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    sorted_by_label = ["yes"] * 3 + ["no"] * 3
+    first = {"de": data(sorted_by_label[:3]), "sw": data(sorted_by_label)}
+    problem(sorted_by_label, sorted_by_label).encode(first, tokenizer, "train")
+    assert warnings(caplog) == [
+        "All training pairs of a task have one label, and teach the model nothing else: de (yes). Where a file is "
+        "sorted by label, shuffle it, or take all of it."
+    ]
+    caplog.clear()
+    two = data([0, 1, 1, 0])
+    problem([0, 1]).encode({"sw": two}, tokenizer, "train")
+    assert warnings(caplog) == ["The model has labels that no training pair has: contradiction."]
+    caplog.clear()
+    problem([0, 1]).encode({"sw": two}, tokenizer, "validation")
+    assert not warnings(caplog)
 
 
 @pytest.mark.parametrize("number", [3, -1, 1.5, "3", "1.5"], ids=repr)
