@@ -90,13 +90,14 @@ def add_unpredicted(model: PreTrainedModel, labels: Sequence[str]) -> None:
     if not labels:
         return
     own = label_names(model.config)
-    name = _head_name(model)
+    name, names = _head_name(model), ", ".join(labels)
     if name is None:
-        raise InputError(f"The model does not know {', '.join(labels)}, and its head is of a kind that takes no more.")
+        raise InputError(f"The model does not know {names}, and its head is of a kind that takes no more labels.")
     head = _replace_rows(model, name, [*own, *labels], [*range(len(own)), *[None] * len(labels)], has_bias=True)
     with torch.no_grad():
         head.weight[len(own) :] = 0
         head.bias[len(own) :] = NEVER
+    logger.warning("The model does not know %s, and never predicts it: where the data has it, it is wrong.", names)
 
 
 def _set_labels(config: PreTrainedConfig, labels: Sequence[str]) -> None:

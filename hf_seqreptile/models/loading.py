@@ -150,7 +150,8 @@ def _load_tokenizer(
     args: ModelArguments, path: str, config: PreTrainedConfig, hub: dict[str, Any]
 ) -> PreTrainedTokenizerBase:
     argument, path = ("tokenizer_name", args.tokenizer_name) if args.tokenizer_name else (MODEL, path)
-    load = partial(_from_pretrained, argument, AutoTokenizer, path, **args.tokenizer_options(), **hub)
+    options = args.tokenizer_options()
+    load = partial(_from_pretrained, argument, AutoTokenizer, path, **options, **hub)
     if not args.takes_words:
         tokenizer = load()
     else:
@@ -161,7 +162,15 @@ def _load_tokenizer(
                 f"that the model would meet others in a pipeline than in training. Choose another model."
             )
     _check_tokenizer(tokenizer, argument, path)
+    # Most classes of tokenizers pass over it.
+    if options.get("do_lower_case", _lowers(tokenizer)) != _lowers(tokenizer):
+        raise InputError(f"--do_lower_case has no effect on the tokenizer of {path}; remove it.")
     return tokenizer
+
+
+def _lowers(tokenizer: PreTrainedTokenizerBase) -> bool:
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    return normalizer is not None and "A" not in normalizer.normalize_str("A")
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, argument: str, path: str) -> None:
