@@ -41,6 +41,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             example,
         )
         make_trainer = trainer_class(args)
+        problem_class.refuse_without_effect(args)
         refuse_results_of_another_model(args, str(model_args.model_name_or_path))
         if run_args.dry_run:
             if args.process_index == 0:

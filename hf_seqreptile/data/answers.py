@@ -11,7 +11,7 @@ Answers = dict[str, list[Any]]
 
 # pandas writes the integers of a column with empty cells as `12.0`.
 _START = re.compile(r"(\d{1,18})(?:\.0)?")
-_OBJECT = '{"text": ["Rome"], "answer_start": [17]}'
+OBJECT = '{"text": ["Rome"], "answer_start": [17]}'
 
 
 def answers_from_list(items: object, place: str) -> Answers:
@@ -25,17 +25,52 @@ def answers_from_list(items: object, place: str) -> Answers:
     return {name: [item[name] for item in items] for name in ("text", "answer_start")}
 
 
+def answers_from_row(value: object) -> Answers | None:
+    """From what a row holds: lists of texts and starts, one of each, or a list of such; `None` if it is none of these.
+
+    Starts may be numbers or text (`17`, `17.0`, `"17"`). One text that is empty or null, with a start that is null or
+    below 0, is no answer.
+    """
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        texts: Any = [item.get("text") for item in value]
+        starts: Any = [item.get("answer_start") for item in value]
+    elif isinstance(value, dict):
+        texts, starts = value.get("text"), value.get("answer_start")
+        if not isinstance(texts, list) and not isinstance(starts, list):
+            start = _start(starts)
+            is_none = not texts and (start is None or (type(start) is int and start < 0))
+            texts, starts = ([], []) if is_none else ([texts], [start])
+    else:
+        return None
+    if not (isinstance(texts, list) and isinstance(starts, list)):
+        return None
+    starts = [_start(start) for start in starts]
+    are_texts = all(text is None or isinstance(text, str) for text in texts)
+    are_starts = all(start is None or type(start) is int for start in starts)
+    return {"text": texts, "answer_start": starts} if are_texts and are_starts else None
+
+
+def _start(value: object) -> object:
+    """The integer that a start is written for; anything else stays."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and (number := _START.fullmatch(value)):
+        return int(number[1])
+    return value
+
+
 def answers_from_json(value: str, place: str) -> Answers:
-    """From the JSON text of the object itself, as a cell of a CSV file holds it; an empty cell is no answer."""
+    """From the JSON text of what a row may hold, as a cell of a CSV file has it; an empty cell is no answer."""
     if not value.strip():
         return {"text": [], "answer_start": []}
     try:
         content = parse_json(value)
     except ValueError as error:
-        raise InputError(f"{place}: not JSON ({reason(error)}): `{shown(value)}`. Write {_OBJECT}.") from None
-    if not isinstance(content, dict) or not _are_answers(content.get("text"), content.get("answer_start")):
-        raise InputError(f"{place}: `{shown(value)}` has no list of texts with as many starts. Write {_OBJECT}.")
-    return {name: content[name] for name in ("text", "answer_start")}
+        raise InputError(f"{place}: not JSON ({reason(error)}): `{shown(value)}`. Write {OBJECT}.") from None
+    answers = answers_from_row(content)
+    if answers is None or not _are_answers(answers["text"], answers["answer_start"]):
+        raise InputError(f"{place}: `{shown(value)}` has no list of texts with as many starts. Write {OBJECT}.")
+    return answers
 
 
 def answers_from_cells(text: str, start: str, place: str) -> Answers:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, LargeList, List
 
+from ..data.answers import OBJECT, Answers, answers_from_row
+from ..data.text import shown
 from ..errors import InputError
 from .context_windows import Windows
 
@@ -37,9 +39,7 @@ class QuestionRows:
         where = f"Task {task!r}, {split} split"
         check_columns(dataset, task, split)
         has_column = "answers" in dataset.column_names
-        known = has_column and (
-            may_be_impossible or any(answers and answers["text"] for answers in dataset["answers"])
-        )
+        known = has_column and (may_be_impossible or any(map(_names_one, dataset["answers"])))
         if not known and split != "test":
             mend = "" if may_be_impossible else " or, where questions may have none, add --version_2_with_negative"
             raise InputError(f"{where}: no question has an answer. Fill in the column `answers`{mend}.")
@@ -59,22 +59,17 @@ class QuestionRows:
             ids = [str(value) if value is not None else number for value, number in zip(rows["id"], ids, strict=True)]
         questions = [None if question is None else question.lstrip() for question in rows["question"]]
         columns: dict[str, list] = {"question": questions, "context": rows["context"]}
-        if self.have_answers:
-            columns["answers"] = rows["answers"]
         places = [
             f"Task {self.task!r}, {self.split} split, row {index + 1} (id {name})"
             for index, name in zip(indices, ids, strict=True)
         ]
+        if self.have_answers:
+            columns["answers"] = [_answers(*each) for each in zip(rows["answers"], places, strict=True)]
         for i, place in enumerate(places):
             self._check({name: values[i] for name, values in columns.items()}, place)
         for i, room in enumerate(windows.rooms(columns["question"])):
             if room <= windows.stride and room < windows.lengths([rows["context"][i]])[0]:
-                longer = ", raise --max_seq_length" if windows.max_length < windows.tokenizer.model_max_length else ""
-                raise InputError(
-                    f"{places[i]}: the question leaves {room} of --max_seq_length {windows.max_length} to the "
-                    f"context, and --doc_stride {windows.stride} must be smaller. Lower "
-                    f"--doc_stride{longer} or shorten the question ({columns['question'][i][:80]!r})."
-                )
+                raise InputError(f"{places[i]}: {_too_long(columns['question'][i], room, windows)}")
         return {"task": [self.task] * len(ids), "id": ids} | columns
 
     def _check(self, row: Mapping[str, Any], place: str) -> None:
@@ -90,7 +85,7 @@ class QuestionRows:
 
     def _check_answers(self, answers: Mapping[str, list], context: str, place: str) -> None:
         texts, starts = answers["text"], answers["answer_start"]
-        if texts is None or starts is None or None in texts or None in starts:
+        if None in texts or None in starts:
             raise InputError(f"{place}: an empty value (null) in the column `answers`; fill it in or delete the row.")
         if len(texts) != len(starts):
             raise InputError(f"{place}: {len(texts)} answers, but {len(starts)} values of answer_start.")
@@ -104,6 +99,34 @@ class QuestionRows:
                 raise InputError(f"{place}: an answer without text. Delete the answer, or the row.")
             if start < 0 or context[start : start + len(text)] != text:
                 raise InputError(f"{place}: {_misplaced(text, start, context)}")
+
+
+def _names_one(value: object) -> bool:
+    answers = answers_from_row(value)
+    # What cannot be read is not nothing: its row will be named.
+    return answers["text"] != [] if answers else value is not None
+
+
+def _answers(value: object, place: str) -> Answers | None:
+    answers = answers_from_row(value)
+    # A null is for the check of all columns.
+    if answers is None and value is not None:
+        raise InputError(f"{place}: `{shown(value)}` is no answer. Write {OBJECT}.")
+    return answers
+
+
+def _too_long(question: str, room: int, windows: Windows) -> str:
+    """What is wrong with a question that leaves too few tokens to a context that is longer, and what helps."""
+    spare = windows.tokenizer.model_max_length - windows.max_length
+    ways = ["lower --doc_stride"] if room > 0 else []
+    ways += ["raise --max_seq_length"] if room + spare > 0 and spare > 0 else []
+    told = f"the question leaves {max(room, 0)} of --max_seq_length {windows.max_length} to the context"
+    if room > 0:
+        told += f", and --doc_stride {windows.stride} must be smaller"
+    elif not ways:
+        told += ", and the model takes no longer ones"
+    mend = " or ".join([*ways, f"shorten the question ({shown(question)!r})"])
+    return f"{told}. {mend[0].upper()}{mend[1:]}."
 
 
 def _misplaced(text: str, start: int, context: str) -> str:
@@ -129,7 +152,8 @@ def check_columns(dataset: Dataset, task: str, split: str) -> None:
         if getattr(dataset.features[name], "dtype", None) not in ("string", "large_string"):
             raise InputError(f"{where}: the column {name!r} holds {dataset.features[name]}; it must hold texts.")
     answers = dataset.features.get("answers", {"text": None, "answer_start": None})
-    if not isinstance(answers, dict) or not answers.keys() >= {"text", "answer_start"}:
+    of_one = answers.feature if isinstance(answers, List | LargeList) else answers
+    if not isinstance(of_one, dict) or not of_one.keys() >= {"text", "answer_start"}:
         raise InputError(
             f'{where}: the column `answers` holds {answers}; it must hold {{"text": [...], "answer_start": [...]}}.'
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_utils import PredictionOutput
 
 from ..data import DataArguments
@@ -46,6 +46,8 @@ class Problem(ABC):
     """The one shown in tables and plots."""
     has_evaluation_loss: ClassVar[bool] = True
     """Whether an evaluation reports the loss."""
+    without_effect: ClassVar[Mapping[str, str]] = {}
+    """Arguments of the stock trainer that would have no effect on the problem, and why."""
 
     labels: Sequence[str] | None = None
     """Names of the classes, in the order of their ids; `None` where there are none."""
@@ -53,6 +55,13 @@ class Problem(ABC):
     @abstractmethod
     def __init__(self, tasks: Splits, args: Any) -> None:
         self.args = args
+
+    @classmethod
+    def refuse_without_effect(cls, args: TrainingArguments) -> None:
+        """Raise InputError for an argument of `without_effect` that is given."""
+        for name, reason in cls.without_effect.items():
+            if getattr(args, name):
+                raise InputError(f"--{name} has no effect here: {reason}. Remove it.")
 
     def use_labels(self, labels: Sequence[str]) -> None:
         """Take the model's labels, which may be in another order, or more."""

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -80,8 +80,8 @@ class QuestionAnsweringArguments(DataArguments):
 class QuestionAnswering(Problem):
     """Turns questions and contexts into features, and predictions back into answers.
 
-    The raw columns are `question`, `context`, `answers` with the lists `text` and `answer_start` (characters), and
-    `id`; without it, an example goes by its row number, from 1.
+    The raw columns are `question`, `context`, `answers` with the lists `text` and `answer_start` (characters) or one
+    of each, and `id`; without it, an example goes by its row number, from 1.
 
     Args:
         tasks: raw datasets by split and task.
@@ -96,6 +96,9 @@ class QuestionAnswering(Problem):
     pipeline_tag = "question-answering"
     metric = Metric("f1", perfect=100)
     has_evaluation_loss = False
+    without_effect: ClassVar[Mapping[str, str]] = {
+        "label_smoothing_factor": "the loss of starts and ends smooths no labels"
+    }
 
     def __init__(self, tasks: Splits, args: QuestionAnsweringArguments) -> None:
         super().__init__(tasks, args)

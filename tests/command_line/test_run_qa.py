@@ -309,3 +309,11 @@ def test_bf16_and_the_best_model_by_default(place: Place) -> None:
     state = place.json("bf16", "trainer_state.json")
     scores = [entry["eval_f1"] for entry in state["log_history"] if "eval_f1" in entry]
     assert len(scores) == 2 and state["best_metric"] == max(scores)
+
+
+def test_labels_are_not_smoothed(place: Place, capsys: pytest.CaptureFixture) -> None:
+    """What would have no effect is refused before anything is loaded."""
+    for extra in ([], ["--dry_run"]):
+        assert place.main(*place.arguments("smooth", "--label_smoothing_factor", "0.1", "--do_train", *extra)) == 2
+        assert "error: --label_smoothing_factor has no effect here: the loss of starts" in capsys.readouterr().err
+    assert not place.path("smooth").exists()

@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import math
+import re
 import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -494,6 +495,82 @@ def test_a_model_in_the_trainer(tmp_path: Path) -> None:
 
 def shifted(r: dict[str, Any]) -> dict[str, Any]:
     return r | {"answers": {"text": ["Kisumu"], "answer_start": [13]}}
+
+
+KISUMU = "Juma lives in Kisumu."
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"text": "Kisumu", "answer_start": 14},
+        {"text": "Kisumu", "answer_start": "14"},
+        {"text": "Kisumu", "answer_start": 14.0},
+        {"text": ["Kisumu"], "answer_start": ["14"]},
+        {"text": ["Kisumu"], "answer_start": [14.0]},
+        {"text": ["Kisumu"], "answer_start": ["14.0"]},
+        [{"text": "Kisumu", "answer_start": 14}],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_answers_of_other_types_mean_the_same(answers: Any, split: str) -> None:
+    same = Dataset.from_list([{"id": "q", "question": QUESTION, "context": KISUMU, "answers": answers}])
+    assert encode(same, split).to_dict() == encode(data(row(KISUMU, "Kisumu")), split).to_dict()
+
+
+@pytest.mark.parametrize("none", [("", None), (None, None), ("", -1), (None, -1)], ids=str)
+def test_one_text_that_is_empty_is_no_answer(none: tuple[Any, Any]) -> None:
+    rows = [
+        {"id": name, "question": QUESTION, "context": KISUMU, "answers": {"text": text, "answer_start": start}}
+        for name, text, start in (("yes", "Kisumu", 14), ("no", *none))
+    ]
+    expected = data(row(KISUMU, "Kisumu", name="yes"), row(KISUMU, name="no"))
+    for split in ("train", "validation"):
+        found, wanted = (
+            encode(each, split, version_2_with_negative=True) for each in (Dataset.from_list(rows), expected)
+        )
+        assert found.to_dict() == wanted.to_dict()
+    with pytest.raises(InputError, match=r"row 2 \(id no\): no answer\. Where questions may have none"):
+        encode(Dataset.from_list(rows), "train")
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"text": "Kisumu", "answer_start": "here"}, "`{'text': 'Kisumu', 'answer_start': 'here'}` is no answer"),
+        ({"text": "Kisumu", "answer_start": 14.5}, "is no answer. Write"),
+        ({"text": "Kisumu", "answer_start": True}, "is no answer. Write"),
+        ({"text": 7, "answer_start": 14}, "is no answer. Write"),
+        ({"text": ["Kisumu"], "answer_start": 14}, "is no answer. Write"),
+        ({"text": "Kisumu", "answer_start": None}, r"an empty value (null) in the column `answers`"),
+        ({"text": None, "answer_start": 14}, r"an empty value (null) in the column `answers`"),
+        ({"text": "Kisumu", "answer_start": 15}, "does not start at character 15"),
+    ],
+    ids=str,
+)
+def test_what_is_no_answer_is_named(answers: Any, message: str) -> None:
+    rows = Dataset.from_list([{"id": "q", "question": QUESTION, "context": KISUMU, "answers": answers}])
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        encode(rows, "train")
+    assert str(error.value).startswith("Task 'sw', train split, row 1 (id q): ")
+
+
+@pytest.mark.parametrize(
+    ("length", "options", "mend"),
+    [
+        (600, {}, "leaves 0 of --max_seq_length 384 to the context, and the model takes no longer ones. Shorten the"),
+        (400, {}, "leaves 0 of --max_seq_length 384 to the context. Raise --max_seq_length or shorten the question"),
+        (360, {}, "leaves 21 of --max_seq_length 384 to the context, and --doc_stride 128 must be smaller. Lower"),
+        (360, {}, "Lower --doc_stride or raise --max_seq_length or shorten the question"),
+        (480, {"max_seq_length": 512}, "--doc_stride 128 must be smaller. Lower --doc_stride or shorten the question"),
+        (600, {"max_seq_length": 512, "doc_stride": 0}, "and the model takes no longer ones. Shorten the question"),
+    ],
+)
+def test_the_mend_for_a_long_question_can_help(length: int, options: dict[str, Any], mend: str) -> None:
+    rows = data(row("because " * 80, "because", question="w" * length))
+    with pytest.raises(InputError, match=re.escape(mend)):
+        encode(rows, **options)
 
 
 BAD_ROWS: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
