@@ -93,7 +93,7 @@ FILES = {
     "qas.json": '{"data": [{"paragraphs": [{"context": "Anna lacht."}]}]}',
     "cell.csv": "context,question,answers\nAnna lacht.,Wer?,Anna\n",
     "nli.json": json.dumps([ANNA]),
-    "nan.json": json.dumps([ANNA | {"label": 0.0}, ANNA | {"label": float("nan")}]),
+    "nan.json": json.dumps([ANNA | {"label": float("nan")}]),
     "case.json": json.dumps([ANNA | {"label": "neutral"}, ANNA | {"label": "Neutral"}]),
     "data.json": '{"data": "x"}',
     "null.json": json.dumps([ANNA, ANNA | {"hypothesis": None}]),

@@ -130,7 +130,12 @@ def check_model_arguments(args: ModelArguments) -> str:
 
 
 def _refuse_adapter(path: str, args: ModelArguments) -> None:
-    if find_adapter_config_file(path, cache_dir=args.cache_dir, revision=args.model_revision, token=args.token):
+    try:
+        file = find_adapter_config_file(path, cache_dir=args.cache_dir, revision=args.model_revision, token=args.token)
+    except (OSError, ValueError):
+        # Loading the model will say what is wrong with the path.
+        return
+    if file is not None:
         raise InputError(
             f"--{MODEL} {path} is an adapter, as PEFT saves LoRA's, and no model. Merge it into its model, as "
             f"docs/lora.md shows, and give the folder of what comes out."

@@ -125,7 +125,7 @@ def _too_long(question: str, room: int, windows: Windows) -> str:
         told += f", and --doc_stride {windows.stride} must be smaller"
     elif not ways:
         told += ", and the model takes no longer ones"
-    mend = " or ".join([*ways, f"shorten the question ({shown(question)!r})"])
+    mend = " or ".join(filter(None, [", ".join(ways), f"shorten the question ({shown(question)!r})"]))
     return f"{told}. {mend[0].upper()}{mend[1:]}."
 
 

@@ -562,7 +562,7 @@ def test_what_is_no_answer_is_named(answers: Any, message: str) -> None:
         (600, {}, "leaves 0 of --max_seq_length 384 to the context, and the model takes no longer ones. Shorten the"),
         (400, {}, "leaves 0 of --max_seq_length 384 to the context. Raise --max_seq_length or shorten the question"),
         (360, {}, "leaves 21 of --max_seq_length 384 to the context, and --doc_stride 128 must be smaller. Lower"),
-        (360, {}, "Lower --doc_stride or raise --max_seq_length or shorten the question"),
+        (360, {}, "Lower --doc_stride, raise --max_seq_length or shorten the question"),
         (480, {"max_seq_length": 512}, "--doc_stride 128 must be smaller. Lower --doc_stride or shorten the question"),
         (600, {"max_seq_length": 512, "doc_stride": 0}, "and the model takes no longer ones. Shorten the question"),
     ],
