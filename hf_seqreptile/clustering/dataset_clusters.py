@@ -15,11 +15,11 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..digests import dataset_digest, digest
+from ..durable import sync_file, write_whole
 from ..errors import InputError
 from ..json_text import parse_json
 from ..models.loading import ModelArguments, load_model
 from .cluster_report import cluster_name, plot_clusters, summary, write_examples
-from .embeddings_file import write_whole
 from .gaussian_clusters import COVARIANCE_TYPE, check_settings, find_clusters
 from .sentence_embeddings import SentenceEncoder
 
@@ -112,6 +112,8 @@ def cluster(
     plot_clusters(clusters, folder / FIGURE)
     write_examples(clusters, dataset, columns, folder / EXAMPLES)
     settings |= {"dimension": clusters.points.shape[1], "model": _model_name(model), "key": key}
+    for name in (DATA, FIGURE, EXAMPLES):
+        sync_file(folder / name)
     write_whole(folder / REPORT, summary(clusters, settings))
     print(
         f"{len(dataset):,} examples in {num_clusters} clusters of {', '.join(f'{n:,}' for n in clusters.sizes)}. "

@@ -2,13 +2,13 @@
 
 import io
 import json
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap, write_array_header_1_0
 
+from ..durable import write_whole
 from ..errors import InputError
 from ..json_text import parse_json
 
@@ -56,13 +56,3 @@ def read_progress(folder: Path, key: str, shape: tuple[int, int]) -> int:
 def write_progress(folder: Path, key: str, finished: int) -> None:
     """Note that so many rows, in order of length, are in the array."""
     write_whole(folder / PROGRESS, json.dumps({"key": key, "finished": finished}) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file such that a process killed meanwhile leaves the old one or the new one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from transformers import BertConfig
 
 from ..cache import cache_folder
+from ..durable import sync_names, sync_tree
 from ..errors import InputError
 from .e5_weights import E5Weights, bert_tensors, read_e5_weights
 
@@ -101,7 +102,9 @@ def build_offline_encoder(texts: Iterable[str] | None = None, cache_dir: Path | 
             built = Path(scratch) / "encoder"
             built.mkdir()
             _write(built, weights, kept, version)
+            sync_tree(built)
             _publish(built, folder)
+            sync_names(cache)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"The offline encoder could not be built in {cache}: {error}. It needs up to 500 MB there; set the "

@@ -17,6 +17,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy, TrainOutput
 
+from ..durable import sync_file, sync_names, sync_tree
 from ..errors import InputError
 from ..json_text import parse_json
 from ..ranges import check_ranges
@@ -141,6 +142,27 @@ def _is_whole(json_file: Path) -> bool:
         return isinstance(parse_json(json_file.read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
+
+
+@contextmanager
+def _whole_on_disk(state: TrainerState, folder: Path) -> Iterator[None]:
+    """Within, the file that marks the checkpoint as complete is written once all others are on the disk.
+
+    It is there itself before the stock trainer goes on to delete earlier checkpoints.
+    """
+
+    def save_to_json(path: str) -> None:
+        sync_tree(folder)
+        TrainerState.save_to_json(state, path)
+        sync_file(Path(path))
+        sync_names(folder)
+
+    # The stock trainer calls nothing else between the last file and the deletions.
+    state.save_to_json = save_to_json  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del state.save_to_json
 
 
 class ResumableMixin(DamageExplainedMixin):
@@ -289,10 +311,12 @@ class ResumableMixin(DamageExplainedMixin):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         folder = self._checkpoint_folder(trial)
-        if self.args.should_save:
+        mark = folder / TRAINER_STATE_NAME
+        if self.args.should_save and mark.exists():
             # Written last, this file marks a checkpoint as complete; one of an earlier attempt must not.
-            (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
-        with failed_writes_explained(folder):
+            mark.unlink()
+            sync_names(folder)
+        with failed_writes_explained(folder), _whole_on_disk(self.state, folder):
             super()._save_checkpoint(model, trial)
         self._saved_step = self.state.global_step
 

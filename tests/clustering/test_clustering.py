@@ -30,6 +30,7 @@ from hf_seqreptile.data import DataArguments, load_tasks
 from hf_seqreptile.digests import dataset_digest
 from hf_seqreptile.errors import InputError
 from hf_seqreptile.models.loading import ModelArguments
+from tests.power_cut import Disk
 from tests.scripts import sentences, write_model
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -514,3 +515,17 @@ def test_real_texts_of_two_kinds_become_two_clusters(tmp_path):
     most = [max(set(own), key=own.count) for own in of_kind]
     assert most[0] != most[1]
     assert sum(own.count(name) for own, name in zip(of_kind, most, strict=True)) >= 0.8 * len(kinds)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to tell which file is synced")
+def test_a_power_cut_leaves_no_report_of_clusters_that_are_not_there(encoder, monkeypatch, tmp_path):
+    disk, lost, replace = Disk(monkeypatch), [], Path.replace
+
+    def checked(part: Path, target: Path) -> Path:
+        if target.name == "clusters.json":
+            lost.extend(name for name in FILES[1:] if disk.contents.get(tmp_path / name) is None)
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", checked)
+    cluster(pairs(), PAIR, *encoder, tmp_path)
+    assert lost == [] and {*FILES} <= disk.names[tmp_path]

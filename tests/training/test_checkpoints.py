@@ -3,13 +3,17 @@
 import json
 import logging
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from transformers import TrainerState
 
 from hf_seqreptile import InputError
 from hf_seqreptile.training.checkpoints import last_complete_checkpoint
 from tests import tiny
+from tests.power_cut import Disk
 
 SAVING = {"save_strategy": "steps", "save_steps": 1, "max_steps": 11, "per_device_train_batch_size": 8}
 """Saves after each of 11 steps; an epoch has 14, 7 or 2 of them."""
@@ -212,3 +216,45 @@ def test_the_state_is_plain_json(tmp_path):
     state = json.loads((tmp_path / "checkpoint-3" / "multitask_state.json").read_text())
     assert state["trajectory"] == {"inner_step": 3, "outer_updates": 0, "evaluated_at": None}
     assert state["run"]["tasks"] == {"de": 60, "en": 37, "sw": 9}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to tell which file is synced")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inner_steps": 4},
+        {"method": "swep", "tasks_per_step": 1},
+        {"method": "mtl", "tasks_per_step": 1, "save_only_model": True},
+    ],
+    ids=["seq_reptile", "swep", "save_only_model"],
+)
+def test_a_power_cut_at_any_time_leaves_the_newest_complete_checkpoint(tmp_path, monkeypatch, changes):
+    """All else is on the disk before a checkpoint is marked, and all of it before an earlier one is deleted."""
+    disk, lost = Disk(monkeypatch), []
+    mark, delete = TrainerState.save_to_json, shutil.rmtree
+
+    def checked_mark(state, path):
+        lost.append(disk.missing(Path(path).parent))
+        mark(state, path)
+
+    def checked_delete(folder, *args, **kwargs):
+        lost.append(disk.missing(Path(folder).parent / f"checkpoint-{trainer.state.global_step}"))
+        delete(folder, *args, **kwargs)
+
+    monkeypatch.setattr(TrainerState, "save_to_json", checked_mark)
+    monkeypatch.setattr(shutil, "rmtree", checked_delete)
+    trainer = tiny.trainer(tmp_path, **SAVING | {"max_steps": 4, "save_total_limit": 1} | changes)
+    trainer.train()
+    assert lost == [[]] * 7
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to tell which file is synced")
+def test_a_power_cut_while_a_checkpoint_is_written_again_leaves_it_incomplete(tmp_path, monkeypatch):
+    trainer = tiny.trainer(tmp_path, **SAVING | {"max_steps": 1, "inner_steps": 1})
+    trainer.train()
+    folder = tmp_path / "checkpoint-1"
+    disk = Disk(monkeypatch)
+    monkeypatch.setattr(trainer, "save_model", lambda *args, **kwargs: sys.exit("power cut"))
+    with pytest.raises(SystemExit):
+        trainer._save_checkpoint(trainer.model, None)
+    assert "trainer_state.json" not in disk.names[folder]
