@@ -8,6 +8,7 @@ import datasets
 import transformers
 
 from ..console.bad_input import bad_input_exits
+from ..console.verbosity import verbosity_put_back
 from ..models.offline_encoder import OFFLINE_ENCODER
 from ..scores import MISSING, markdown_table
 from .cosine_and_loss import cosine_and_loss
@@ -90,11 +91,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="texts for the masked-language-model loss, one sentence a line; default: the bundled samples' texts",
     )
     args = parser.parse_args(argv)
-    # Loading an encoder without its head is what this is about; that a head is missing is no news.
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    with bad_input_exits():
+    with bad_input_exits(), verbosity_put_back():
+        # Loading an encoder without its head is what this is about; that a head is missing is no news.
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        datasets.disable_progress_bars()
         # A folder that is named twice is one run.
         folders = {Path(folder).resolve(): Path(folder) for folder in args.runs}
         groups = group_by_setting([read_run(folder) for folder in folders.values()])

@@ -11,8 +11,9 @@ from transformers import AutoTokenizer
 from ..errors import InputError
 from .drawing import RowPanel, draw_rows
 from .encoders import Encoder, load_encoder, load_start, why_no_encoder
+from .fitted_head import fit_head_once
 from .groups import Group
-from .masked_language_model import fit_head, mask_texts, masked_losses, model_with_head, set_encoder
+from .masked_language_model import mask_texts, masked_losses, model_with_head, set_encoder
 from .results import Result
 from .runs import SavedRun
 from .texts import Texts
@@ -48,7 +49,7 @@ class _Ruler:
         self.model, self.has_own_head = model_with_head(load_start(base_model).with_vocabulary_of(first))
         self.texts = mask_texts(texts.measured, tokenizer)
         if not self.has_own_head:
-            fit_head(self.model, texts.fitted, tokenizer)
+            fit_head_once(self.model, texts.fitted, tokenizer)
         batches = sum(map(len, self.texts.batches.values()))
         self.progress = tqdm(total=batches * (runs + 1), desc=TITLE, unit=" batches")
         self.of_start = masked_losses(self.model, self.texts, self.progress)

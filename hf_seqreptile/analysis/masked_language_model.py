@@ -1,4 +1,4 @@
-"""Masked-language-model loss: fixed masks, a model with a head, and the head where a base model has none."""
+"""Masked-language-model loss: fixed masks, and a model with a head."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,6 @@ from transformers import (
     DataCollatorForLanguageModeling,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    get_linear_schedule_with_warmup,
 )
 
 from ..errors import InputError
@@ -26,7 +25,6 @@ MOST_SUBWORDS = 128
 """A longer text is cut."""
 BATCH = 16
 SEED = 0
-FIT_MASKINGS, FIT_EPOCHS, FIT_BATCH, FIT_LEARNING_RATE = 2, 8, 128, 1e-3
 
 
 @dataclass(frozen=True)
@@ -64,16 +62,14 @@ def mask_texts(texts: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenize
         raise InputError(f"The tokenizer of {tokenizer.name_or_path} has no mask token.")
     batches, unknown = {}, {}
     for language, sentences in texts.items():
-        features, unknown[language] = _tokenize(sentences, tokenizer)
+        features, unknown[language] = tokenize(sentences, tokenizer)
         collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED, seed=SEED)
         batches[language] = [collate(features[i : i + BATCH]) for i in range(0, len(features), BATCH)]
     return MaskedTexts(batches, unknown)
 
 
-def _tokenize(
-    sentences: Sequence[str], tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[dict[str, list[int]]], float]:
-    """Sentences by length, with what must not be masked; the share of unknown tokens."""
+def tokenize(sentences: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[dict[str, list[int]]], float]:
+    """Sentences by length, with what must not be masked; and the share of unknown tokens, special ones aside."""
     longest = min(MOST_SUBWORDS, tokenizer.model_max_length)
     encoded = tokenizer(list(sentences), truncation=True, max_length=longest, return_special_tokens_mask=True)
     features, tokens, unknown = [], 0, 0
@@ -127,55 +123,6 @@ def set_encoder(model: PreTrainedModel, encoder: Encoder) -> None:
         raise InputError(f"{encoder.path} lacks {lacking[0]}, which the base model has.")
 
 
-def fit_head(model: PreTrainedModel, texts: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Train what lies over the encoder, and leave the encoder (and embeddings that the head shares) as they are.
-
-    AdamW over the encoder's states of the masked tokens, which are computed once for each of `FIT_MASKINGS` maskings.
-
-    Args:
-        model: with a head that starts anew.
-        texts: sentences by language, all mixed.
-        tokenizer: of the model.
-
-    Raises:
-        InputError: the head has several parts, as DistilBERT's.
-    """
-    heads = [module for module in model.children() if module is not model.base_model]
-    if len(heads) != 1:
-        raise InputError(f"no head can be fitted for a {type(model).__name__}; choose a base model that has one.")
-    model.base_model.requires_grad_(False)
-    optimizer = torch.optim.AdamW([p for p in heads[0].parameters() if p.requires_grad], FIT_LEARNING_RATE)
-    states, labels = _masked_states(model, texts, tokenizer)
-    steps = FIT_EPOCHS * -(-len(states) // FIT_BATCH)
-    schedule = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
-    order = torch.Generator().manual_seed(SEED)
-    with tqdm(total=steps, desc="Fitting a head on the start encoder", unit=" steps") as progress:
-        for _ in range(FIT_EPOCHS):
-            for chosen in torch.randperm(len(states), generator=order).split(FIT_BATCH):
-                cross_entropy(heads[0](states[chosen]), labels[chosen]).backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                schedule.step()
-                progress.update()
-
-
-@torch.no_grad()
-def _masked_states(
-    model: PreTrainedModel, texts: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase
-) -> tuple[Tensor, Tensor]:
-    """The encoder's states of masked tokens, and those tokens: shapes (tokens, hidden size) and (tokens)."""
-    features, _ = _tokenize([sentence for of_language in texts.values() for sentence in of_language], tokenizer)
-    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED, seed=SEED)
-    starts = [i for _ in range(FIT_MASKINGS) for i in range(0, len(features), BATCH)]
-    states, tokens = [], []
-    for i in tqdm(starts, desc="Encoding texts to fit a head on", unit=" batches"):
-        labels, inputs = _on_device(collate(features[i : i + BATCH]), model)
-        masked = labels != -100
-        states.append(model.base_model(**inputs)[0][masked])
-        tokens.append(labels[masked])
-    return torch.cat(states), torch.cat(tokens)
-
-
 @torch.no_grad()
 def masked_losses(model: PreTrainedModel, texts: MaskedTexts, progress: tqdm) -> dict[str, float]:
     """The mean cross-entropy, in nats, over all masked tokens of each language that has any.
@@ -198,13 +145,14 @@ def masked_losses(model: PreTrainedModel, texts: MaskedTexts, progress: tqdm) ->
 
 def _predict(model: PreTrainedModel, batch: BatchEncoding) -> tuple[Tensor, Tensor]:
     """Logits and labels of the masked tokens alone: shapes (masked, vocabulary) and (masked)."""
-    labels, inputs = _on_device(batch, model)
+    labels, inputs = on_device(batch, model)
     masked = labels != -100
     with _only(masked, model):
         return model(**inputs).logits, labels[masked]
 
 
-def _on_device(batch: BatchEncoding, model: PreTrainedModel) -> tuple[Tensor, dict[str, Tensor]]:
+def on_device(batch: BatchEncoding, model: PreTrainedModel) -> tuple[Tensor, dict[str, Tensor]]:
+    """A collator's labels and inputs, where the model is."""
     inputs = {name: values.to(model.device) for name, values in batch.items()}
     return inputs.pop("labels"), inputs
 

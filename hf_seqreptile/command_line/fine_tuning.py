@@ -6,6 +6,7 @@ from transformers import set_seed
 
 from ..console.arguments import parse_arguments
 from ..console.bad_input import bad_input_exits
+from ..console.verbosity import verbosity_put_back
 from ..data import load_tasks
 from ..models.class_head import add_unpredicted, label_names
 from ..models.loading import load_model
@@ -34,7 +35,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
         example: a command that ends the help.
         argv: the command line; default the process's own.
     """
-    with bad_input_exits():
+    with bad_input_exits(), verbosity_put_back():
         model_args, data_args, args, run_args = parse_arguments(
             (problem_class.model_arguments, problem_class.arguments, MultiTaskTrainingArguments, DryRunArguments),
             argv,

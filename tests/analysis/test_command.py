@@ -262,7 +262,7 @@ def test_bundled_texts_are_read_when_there_is_a_use_for_them(
     )
     main([str(run), "--output_dir", str(tmp_path / "report")])
     assert "/lost/model cannot be loaded" in capsys.readouterr().out
-    assert datasets.are_progress_bars_disabled()
+    assert not datasets.are_progress_bars_disabled()
     monkeypatch.undo()
     assert set(bundled_texts().measured) >= {"de", "sw"} and len(bundled_texts().fitted["sw"]) > 10
 

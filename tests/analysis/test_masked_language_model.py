@@ -1,4 +1,4 @@
-"""Masks, losses, heads and distances, against references that go token by token."""
+"""Masks, losses and distances, against references that go token by token."""
 
 import json
 import math
@@ -8,42 +8,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from tqdm.auto import tqdm
 from transformers import (
     AutoTokenizer,
     BertForMaskedLM,
     BertForTokenClassification,
     BertModel,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
     set_seed,
 )
 
 from hf_seqreptile.analysis.encoders import Encoder, distance, load_encoder
 from hf_seqreptile.analysis.masked_language_model import (
     MaskedTexts,
-    fit_head,
     mask_texts,
     masked_losses,
     model_with_head,
     set_encoder,
 )
 from hf_seqreptile.errors import InputError
-from tests.scripts import sentences, write_model
-
-TEXTS = {
-    language: [" ".join(words) for split in ("train", "validation", "test") for words, _ in sentences(language, split)]
-    for language in ("de", "en", "sw")
-}
-TEXTS["de"].append("Anna wohnt in Quedlinburg am Harz")
-"""With words that the tiny model does not know."""
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An encoder without a head."""
-    return write_model(tmp_path_factory.mktemp("start"))
+from tests.analysis.conftest import TEXTS, encoder_tensors, no_progress
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +52,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, start: str) -> str:
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(start).save_pretrained(folder)
     return str(folder)
-
-
-@pytest.fixture(scope="module")
-def masked(start: str) -> MaskedTexts:
-    return mask_texts(TEXTS, AutoTokenizer.from_pretrained(start))
-
-
-def no_progress() -> tqdm:
-    return tqdm(disable=True)
-
-
-def encoder_tensors(folder: str) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors under the encoder's own names."""
-    tensors = load_file(Path(folder) / "model.safetensors")
-    return {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
 
 
 def test_special_and_unknown_tokens_are_never_masked_and_the_unknown_are_counted(
@@ -145,28 +112,6 @@ def test_the_loss_is_that_of_the_base_model_s_head_on_the_run_s_encoder(
     losses = masked_losses(model, masked, no_progress())
     assert losses == pytest.approx(naive_losses(reference, masked), rel=1e-5)
     assert any(abs(losses[language] - of_start[language]) > 1e-3 for language in losses)
-
-
-def test_a_missing_head_is_fitted_on_a_frozen_encoder_the_same_each_time(start: str, masked: MaskedTexts) -> None:
-    tokenizer, ends = AutoTokenizer.from_pretrained(start), []
-    for _ in range(2):
-        model, is_own = model_with_head(load_encoder(start))
-        assert not is_own
-        before = masked_losses(model, masked, no_progress())
-        fit_head(model, TEXTS, tokenizer)
-        ends.append(masked_losses(model, masked, no_progress()))
-        assert all(ends[-1][language] < before[language] for language in before)
-    assert ends[0] == ends[1]
-    saved = encoder_tensors(start)
-    for name, parameter in model.base_model.named_parameters():
-        assert torch.equal(parameter, saved[name]), name
-
-
-def test_a_head_of_several_parts_is_refused(tmp_path: Path, start: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(start)
-    model = DistilBertForMaskedLM(DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2))
-    with pytest.raises(InputError, match="no head can be fitted for a DistilBertForMaskedLM"):
-        fit_head(model, TEXTS, tokenizer)
 
 
 def naive_distance(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> float:
