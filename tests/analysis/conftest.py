@@ -20,7 +20,7 @@ TEXTS["de"].append("Anna wohnt in Quedlinburg am Harz")
 """With words that the tiny model does not know."""
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_SEQREPTILE_CACHE", str(tmp_path_factory.mktemp("cache")))
