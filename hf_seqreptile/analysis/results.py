@@ -1,15 +1,17 @@
 """What an analysis gives: numbers, a figure, and what the runs could not give."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from .groups import Group
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REPORT_FILE = "analysis.json"
 
@@ -61,6 +63,9 @@ def write_results(results: Sequence[Result], groups: Sequence[Group], folder: Pa
         figures.append(described)
         files.append(_write_json(folder / f"{result.name}.json", described | {"numbers": result.numbers}))
         if result.figure:
+            # Imported when it is needed: the report reads this file's results without a figure.
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+
             path = folder / f"{result.name}.png"
             FigureCanvasAgg(result.figure).print_png(path, metadata={"Title": result.title})
             files.append(path)

@@ -8,10 +8,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from ..plots import COLOURS, MARKERS
 from ..scores import escape_markdown, markdown_table
 from .gaussian_clusters import Clusters
 from .sentence_embeddings import as_text
@@ -73,6 +70,12 @@ def write_examples(clusters: Clusters, dataset: Dataset, columns: Sequence[str],
 
 def plot_clusters(clusters: Clusters, path: Path) -> None:
     """Draw the first two principal components as a PNG, each cluster in its colour; of many rows, some."""
+    # Imported when they are needed, since they take most of a second.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from ..plots import COLOURS, MARKERS
+
     every = -(-len(clusters.points) // POINTS)
     points, numbers = clusters.points[::every], clusters.numbers[::every]
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")

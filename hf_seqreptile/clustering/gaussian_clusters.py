@@ -4,9 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 
@@ -73,6 +70,11 @@ def find_clusters(
     Raises:
         InputError: vectors that are all equal or not finite, too large a dimension, or an empty cluster.
     """
+    # Imported when they are needed: with scikit-learn it takes a second.
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
+
     check_settings(len(vectors), num_clusters, dimension, covariance_type, seed)
     _check_spread(vectors)
     size = vectors.shape[1]

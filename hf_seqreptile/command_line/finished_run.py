@@ -10,7 +10,6 @@ from ..analysis.runs import SavedRun, read_run
 from ..data.arguments import DataArguments
 from ..errors import InputError
 from ..models.loading import ModelArguments
-from ..plots import plot_training
 from ..problems.problem import Problem
 from ..problems.question_answering import QuestionAnsweringArguments
 from ..publishing.file_names import TRAINING_PLOT
@@ -93,6 +92,9 @@ def finish(
         zero_shot = _zero_shot(run, saved)
         write_scores(folder, finished.tables, zero_shot)
         if run.args.do_train:
+            # Imported when it is needed: matplotlib takes most of a second.
+            from ..plots import plot_training
+
             title = f"{trainer.title}: {folder.resolve().name}"
             plot_training(trainer.state.log_history, problem.metric, folder / TRAINING_PLOT, title)
             write_model_card(

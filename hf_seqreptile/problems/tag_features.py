@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 
-from seqeval.metrics.sequence_labeling import get_entities
 from transformers import PreTrainedTokenizerBase
 
 from ..data.text import shown
@@ -110,6 +109,9 @@ def _of_subwords(
 
 def _lost_entities(tags: Sequence[str], places: Sequence[int]) -> int:
     """The number of entities, as the metric counts them, of which no word has a label."""
+    # Imported when it is needed: it imports scikit-learn, which takes a second.
+    from seqeval.metrics.sequence_labeling import get_entities
+
     with warnings.catch_warnings():
         # Of tags without B- and I-, as those of parts of speech.
         warnings.simplefilter("ignore", UserWarning)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from datasets import ClassLabel, Dataset, LargeList, List
-from seqeval.metrics import accuracy_score, classification_report
 from transformers import (
     AutoModelForTokenClassification,
     DataCollatorForTokenClassification,
@@ -152,6 +151,9 @@ class TokenClassification(Problem):
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Precision, recall and F1 of whole entities (seqeval's default mode), and accuracy of tags."""
+        # Imported when they are needed: with them comes scikit-learn, which takes a second.
+        from seqeval.metrics import accuracy_score, classification_report
+
         predicted, true = self.tags(prediction.predictions, prediction.label_ids)
         with warnings.catch_warnings():
             # Without any entity seqeval averages over no types.

@@ -99,7 +99,8 @@ class MethodMixin(PushMixin):
         Args:
             arguments: the class of arguments.
         """
-        return {name: one for name, one in settings_of(arguments).items() if cls.lineage() & set(one.methods)}
+        lineage = cls.lineage()
+        return {name: one for name, one in settings_of(arguments).items() if not lineage.isdisjoint(one.methods)}
 
     @classmethod
     def lineage(cls) -> set[str]:
