@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 AVERAGE = "avg"
 START = "before training"
@@ -73,7 +74,9 @@ def scores_by_task(
 
 
 def average_over_tasks(metrics: Mapping[str, float], tasks: list[str], prefix: str) -> dict[str, float]:
-    """The unweighted mean of each metric `{prefix}_{task}_{metric}` that all tasks have, timings excepted.
+    """The unweighted mean of each metric `{prefix}_{task}_{metric}` that all tasks have as a number.
+
+    Timings have none.
 
     Returns it as `{prefix}_avg_{metric}` and as `{prefix}_{metric}`.
     """
@@ -81,9 +84,14 @@ def average_over_tasks(metrics: Mapping[str, float], tasks: list[str], prefix: s
         {key.removeprefix(f"{prefix}_{t}_"): v for key, v in metrics.items() if key.startswith(f"{prefix}_{t}_")}
         for t in tasks
     ]
-    shared = [m for m in by_task[0] if m not in TIMINGS and all(m in of_task for of_task in by_task)]
+    shared = [m for m in by_task[0] if m not in TIMINGS and all(is_number(of_task.get(m)) for of_task in by_task)]
     means = {metric: sum(of_task[metric] for of_task in by_task) / len(tasks) for metric in shared}
     return {f"{prefix}_avg_{m}": v for m, v in means.items()} | {f"{prefix}_{m}": v for m, v in means.items()}
+
+
+def is_number(value: Any) -> bool:
+    """Whether a metric is a number, of which there can be a mean and a best."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def score_table(rows: ScoreRows, title: str) -> str:

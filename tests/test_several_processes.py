@@ -29,6 +29,7 @@ from tests import tiny
 from tests.methods.test_swep import fix_noise
 from tests.processes import together
 from tests.scripts import ROOT, SEQ_REPTILE, Workplace, main, write_model
+from tests.training.test_evaluation import mean_loss, partly_labelled
 
 BATCH = 6
 """Examples of a draw, on however many processes. The smallest task has fewer, and no task a multiple of it."""
@@ -115,6 +116,21 @@ def test_a_continued_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(metho
         whole, continued = of_process[method][1]
         tiny.assert_equal(continued, whole)
         assert tiny.largest_difference(whole, of_process[method][0]["weights"]) > 0
+
+
+def losses_of_a_process(sizes: list[int], batch: int, folder: Path) -> list[tuple[float, int]]:
+    made = tiny.trainer(folder, method="mtl", per_device_eval_batch_size=batch)
+    outputs = [made.predict(partly_labelled(size)) for size in sizes]
+    return [(output.metrics["test_loss"], len(output.predictions)) for output in outputs]
+
+
+def test_what_fills_up_the_last_batches_of_an_evaluation_counts_once(tmp_path):
+    """With 2 and 9 examples one of the processes has nothing else in its last batch."""
+    sizes = [2, 9, 13, 24]
+    for of_process in together(2, losses_of_a_process, sizes, 4, tmp_path):
+        for (loss, number), size in zip(of_process, sizes, strict=True):
+            assert number == size
+            assert loss == pytest.approx(mean_loss(partly_labelled(size)), rel=1e-5)
 
 
 # Parameters sharded over the processes (FSDP2).

@@ -1,28 +1,40 @@
 """Evaluation of several tasks: each one's metrics, and their average."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, cast
 
 import datasets
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, denumpify_detensorize
 
 from ..errors import InputError
-from ..scores import average_over_tasks
-from .task_datasets import example_lengths
+from ..scores import average_over_tasks, is_number
+from .evaluation_loss import LabelMean, own_rows
+from .stock_arguments import schedule_settings
+from .task_datasets import check_evaluated, check_task_names, count_labels, example_lengths
 
 
 class EvaluationMixin(Trainer):
     """Evaluates several tasks as one, batches examples of similar length, and leaves no trace in training.
 
+    Every example is evaluated, with `dataloader_drop_last` too, and the loss is the mean over all labels, whatever
+    the batches are.
+
     Args:
         compute_dataset_metrics: as `compute_metrics`, for metrics that need more than logits and labels: it is given
             the predicted dataset too, row by row in the order of the predictions.
         Everything else is as in `transformers.Trainer`.
+
+    Raises:
+        InputError: `eval_dataset` is a dict whose names are no names of tasks, or that is empty.
     """
 
     def __init__(
@@ -32,24 +44,31 @@ class EvaluationMixin(Trainer):
         **kwargs: Any,
     ) -> None:
         self.compute_dataset_metrics = compute_dataset_metrics
+        self._loss_of_evaluation: LabelMean | None = None
+        self._selects_best_model = False
         super().__init__(*args, **kwargs)
+        if isinstance(self.eval_dataset, Mapping):
+            check_task_names(self.eval_dataset, "eval_dataset")
 
     def evaluate(
         self,
-        eval_dataset: dict[str, Dataset] | Dataset | None = None,
+        eval_dataset: Mapping[str, Dataset] | Dataset | str | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
         on_prediction: Callable[[str, PredictionOutput], None] | None = None,
     ) -> dict[str, float]:
         """Metrics of every task, `eval_TASK_f1`, and their mean over the tasks, `eval_avg_f1`.
 
-        The mean stands under `eval_f1` too, where callbacks and `metric_for_best_model` look by default. Callbacks
-        see one evaluation with all tasks' metrics. `on_prediction` is given each task's name and predictions. A
-        single dataset's metrics are named as in the stock trainer.
+        The mean stands under `eval_f1` too, where callbacks and `metric_for_best_model` look by default; a metric
+        that is no number has none. Callbacks see one evaluation with all tasks' metrics. `on_prediction` is given
+        each task's name and predictions. A single dataset's metrics are named as in the stock trainer, and so are
+        those of a task that is given by its name.
+
+        Raises:
+            InputError: no data, or none of that name, or `compute_metrics` returns what cannot be reported.
         """
-        given = self.eval_dataset if eval_dataset is None else eval_dataset
-        if given is None:
-            raise InputError("Evaluation needs an eval_dataset: a dict with one dataset for each task.")
+        self._memory_tracker.start()
+        given = self._evaluation_data(eval_dataset)
         tasks = given if isinstance(given, Mapping) else {"": given}
         metrics: dict[str, float] = {}
         with self._keeping_predictions(on_prediction is not None):
@@ -61,28 +80,55 @@ class EvaluationMixin(Trainer):
                     on_prediction(task, prediction)
         if given is tasks:
             metrics |= average_over_tasks(metrics, list(tasks), metric_key_prefix)
+        if self._selects_best_model:
+            self._check_selection(metrics)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self._memory_tracker.stop_and_update_metrics(metrics)
         return metrics
+
+    def _evaluation_data(self, given: Mapping[str, Dataset] | Dataset | str | None) -> Any:
+        """What to evaluate: that, the task of that name, or all of the trainer's `eval_dataset`."""
+        data = self.eval_dataset if given is None or isinstance(given, str) else given
+        if data is None:
+            raise InputError("Evaluation needs an eval_dataset: a dict with one dataset for each task.")
+        if isinstance(given, str):
+            if not isinstance(data, Mapping) or given not in data:
+                names = ", ".join(data) if isinstance(data, Mapping) else "the trainer's eval_dataset is no dict"
+                raise InputError(f"There is no task {given!r} to evaluate. Known: {names}.")
+            return data[given]
+        if isinstance(data, Mapping):
+            check_task_names(data, "eval_dataset")
+        return data
 
     def predict(
         self, test_dataset: Dataset, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
     ) -> PredictionOutput:
-        """As in the stock trainer, in the order of `test_dataset`, though similar lengths are computed together."""
+        """As in the stock trainer, in the order of `test_dataset`, though similar lengths are computed together.
+
+        Raises:
+            InputError: no single dataset, or one that can be neither indexed nor iterated over.
+        """
+        check_evaluated(test_dataset)
         lengths = self._lengths(test_dataset)
-        if lengths is None or self._metrics_see_batches:
-            output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
-        else:
+        output = None
+        if lengths is not None and not self._metrics_see_batches:
             # The longest come first: what does not fit into memory fails at once.
             order = np.argsort(np.negative(lengths), kind="stable")
-            with self._without_metrics():
+            with self._computing(None):
                 by_length = cast(datasets.Dataset, test_dataset).select(order)
                 output = super().predict(by_length, ignore_keys, metric_key_prefix)
-            output = _rearranged(output, np.argsort(order))
-            if self.compute_metrics is not None and output.predictions is not None and output.label_ids is not None:
-                _add_metrics(output, self.compute_metrics(_as_eval_prediction(output)), metric_key_prefix)
+            # What has no row for each example, such as a loss among the outputs, cannot be put into order again.
+            is_by_example = _have_rows((output.predictions, output.label_ids), len(order))
+            output = _rearranged(output, np.argsort(order)) if is_by_example else None
+        compute_metrics = self.compute_metrics and _checked(self.compute_metrics)
+        if output is None:
+            with self._computing(compute_metrics):
+                output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
+        elif compute_metrics and output.predictions is not None and output.label_ids is not None:
+            _add_metrics(output, compute_metrics(_as_eval_prediction(output)), metric_key_prefix)
         if self.compute_dataset_metrics is not None:
-            own = self.compute_dataset_metrics(_as_eval_prediction(output), test_dataset)
+            own = _checked(self.compute_dataset_metrics)(_as_eval_prediction(output), test_dataset)
             _add_metrics(output, own, metric_key_prefix)
         return output
 
@@ -90,7 +136,7 @@ class EvaluationMixin(Trainer):
     def _metrics_see_batches(self) -> bool:
         """Whether metrics are computed from more than the predictions, which alone can be put into order again."""
         args = self.args
-        return bool(args.include_for_metrics) or args.batch_eval_metrics or args.dataloader_drop_last
+        return bool(args.include_for_metrics) or args.batch_eval_metrics or not args.eval_do_concat_batches
 
     def _lengths(self, dataset: Dataset) -> Sequence[int] | None:
         """The examples' lengths, by which similar ones are batched together; `None` where they are not."""
@@ -101,42 +147,108 @@ class EvaluationMixin(Trainer):
     @contextmanager
     def _keeping_predictions(self, are_wanted: bool) -> Iterator[None]:
         """Losses alone are kept, as in the stock trainer, where nothing is computed from the predictions."""
-        args = self.args
-        only_losses = args.prediction_loss_only
         has_metrics = self.compute_metrics is not None or self.compute_dataset_metrics is not None
-        args.prediction_loss_only = only_losses or not (are_wanted or has_metrics)
-        try:
+        only_losses = self.args.prediction_loss_only or not (are_wanted or has_metrics)
+        with _changed(self.args, prediction_loss_only=only_losses):
             yield
-        finally:
-            args.prediction_loss_only = only_losses
 
     @contextmanager
-    def _without_metrics(self) -> Iterator[None]:
-        compute_metrics, self.compute_metrics = self.compute_metrics, None
-        try:
+    def _computing(self, compute_metrics: Callable[..., dict] | None) -> Iterator[None]:
+        with _changed(self, compute_metrics=compute_metrics):
             yield
-        finally:
-            self.compute_metrics = compute_metrics
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> None:
         # The stock trainer groups evaluation by length too, and gives predictions back in that order, not the data's.
         return None
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """As in the stock trainer, without a trace in the random numbers of training.
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        if kwargs.get("is_training"):
+            return super()._get_dataloader(*args, **kwargs)
+        # What is dropped would be missing in scores and files. Each evaluation makes a loader for each task, whose
+        # workers would never end.
+        with _changed(self.args, dataloader_drop_last=False, dataloader_persistent_workers=False):
+            return super()._get_dataloader(*args, **kwargs)
+
+    def _remove_unused_columns(self, dataset: datasets.Dataset, description: str | None = None) -> datasets.Dataset:
+        try:
+            return super()._remove_unused_columns(dataset, description)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """As in the stock trainer, with the loss over all labels, and without a trace in training's random numbers.
 
         A data loader draws from them each time; a run that is resumed after an evaluation would go on with others.
         """
-        with torch.random.fork_rng(devices=[]):
-            return super().evaluation_loop(*args, **kwargs)
+        losses = LabelMean(skips_not_finite=self.args.logging_nan_inf_filter)
+        with torch.random.fork_rng(devices=[]), _changed(self, _loss_of_evaluation=losses):
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+        loss = losses.over_processes(self.accelerator)
+        if loss is not None and output.metrics is not None:
+            output.metrics[f"{metric_key_prefix}_loss"] = loss
+        return output
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """As in the stock trainer; the evaluation's loss takes note of this batch's."""
+        # The loss may take the labels out of the inputs.
+        own, labels = own_rows(inputs, self.accelerator), count_labels(inputs)
+        step = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        loss = step[0]
+        if loss is not None and self._loss_of_evaluation is not None:
+            if own is not None:
+                labels = count_labels(own.inputs) if own.number else 0
+                loss = super().prediction_step(model, own.inputs, True, ignore_keys)[0]
+            self._loss_of_evaluation.add(cast(torch.Tensor, loss), labels)
+        return step
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        """As in the stock trainer; a schedule that follows a metric knows whether the metric is to grow."""
+        with _changed(self.args, lr_scheduler_kwargs=schedule_settings(self.args)):
+            return super().create_scheduler(num_training_steps, optimizer)
+
+    def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with _changed(self, _selects_best_model=True):
+            return super()._evaluate(*args, **kwargs)
+
+    def _check_selection(self, metrics: Mapping[str, Any]) -> None:
         wanted = self.args.metric_for_best_model
-        if wanted and f"eval_{wanted.removeprefix('eval_')}" not in metrics:
+        if not wanted:
+            return
+        name = f"eval_{wanted.removeprefix('eval_')}"
+        if name not in metrics:
             raise InputError(
                 f"--metric_for_best_model {wanted} is not among the metrics of an evaluation: {', '.join(metrics)}."
             )
-        return super()._determine_best_metric(metrics, trial)
+        if not is_number(metrics[name]):
+            raise InputError(f"--metric_for_best_model {wanted} is no number: {metrics[name]!r}.")
+
+
+@contextmanager
+def _changed(thing: Any, **values: Any) -> Iterator[None]:
+    """Within, the attributes have these values."""
+    before = {name: getattr(thing, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(thing, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(thing, name, value)
 
 
 def _rearranged(output: PredictionOutput, order: np.ndarray) -> PredictionOutput:
@@ -151,12 +263,59 @@ def _rows(arrays: Any, order: np.ndarray) -> Any:
     return None if arrays is None else arrays[order]
 
 
+def _have_rows(arrays: Any, number: int) -> bool:
+    """Whether all arrays have a row for each of so many examples."""
+    if isinstance(arrays, tuple | list):
+        return all(_have_rows(array, number) for array in arrays)
+    if isinstance(arrays, dict):
+        return _have_rows(list(arrays.values()), number)
+    return arrays is None or np.shape(arrays)[:1] == (number,)
+
+
 def _as_eval_prediction(output: PredictionOutput) -> EvalPrediction:
     # Without labels, `label_ids` is None: the metrics of a dataset may have the answers from there.
     return EvalPrediction(predictions=output.predictions, label_ids=output.label_ids)  # type: ignore[arg-type]
 
 
+def _checked(compute: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """`compute`, whose metrics are numbers, text, or lists and dicts of them, as files and logs need them.
+
+    Raises:
+        InputError: when called, it returned something else.
+    """
+
+    @wraps(compute)
+    def computed(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        metrics = compute(*args, **kwargs)
+        if kwargs.get("compute_result") is False:
+            # With `batch_eval_metrics`, of the last batch alone there is a result.
+            return metrics
+        name = getattr(compute, "__name__", "compute_metrics")
+        if not isinstance(metrics, Mapping) or not all(isinstance(key, str) for key in metrics):
+            raise InputError(f"{name} returned {metrics!r}; it must return a dict of metrics by their names.")
+        plain = denumpify_detensorize({key: _as_lists(value) for key, value in metrics.items()})
+        for key, value in plain.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"{name} returned a {type(value).__name__} for {key!r}, which no file of results can hold; "
+                    f"return a number, or text, lists or dicts."
+                ) from error
+        return plain
+
+    return computed
+
+
+def _as_lists(value: Any) -> Any:
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _as_lists(item) for key, item in value.items()}
+    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _add_metrics(output: PredictionOutput, metrics: Mapping[str, Any], prefix: str) -> None:
     assert output.metrics is not None
-    for name, value in denumpify_detensorize(dict(metrics)).items():
+    for name, value in metrics.items():
         output.metrics[name if name.startswith(f"{prefix}_") else f"{prefix}_{name}"] = value

@@ -54,6 +54,25 @@ def check_with_the_library(args: TrainingArguments) -> None:
     _check_schedule(args)
 
 
+def schedule_settings(args: TrainingArguments) -> dict[str, Any]:
+    """The `lr_scheduler_kwargs`, with the `mode` that `greater_is_better` means where a schedule follows a metric.
+
+    Raises:
+        InputError: another mode was given.
+    """
+    settings: Any = args.lr_scheduler_kwargs or {}
+    if args.lr_scheduler_type not in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
+        return settings
+    mode = "max" if args.greater_is_better else "min"
+    if settings.get("mode", mode) != mode:
+        raise InputError(
+            f"--lr_scheduler_kwargs has mode {settings['mode']}, but --metric_for_best_model "
+            f"{args.metric_for_best_model} is to be {'large' if args.greater_is_better else 'small'}: leave the mode "
+            f"out, or set --greater_is_better {not args.greater_is_better}."
+        )
+    return {**settings, "mode": mode}
+
+
 def _check_output_dir(args: TrainingArguments) -> None:
     folder = Path(args.output_dir or "").expanduser()
     nearest = next((path for path in (folder, *folder.parents) if path.exists()), Path())

@@ -1,13 +1,15 @@
 """Several tasks' datasets as one, whose batches each hold one task's examples."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import pyarrow.compute as pc
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
+from transformers.trainer_pt_utils import find_batch_size
 
 from ..digests import dataset_digest
 from ..errors import InputError
@@ -26,22 +28,24 @@ class TaskDatasets(Dataset):
     examples were cut into several windows and the column `overflow_to_sample_mapping` tells which.
 
     Raises:
-        InputError: no task, a task without examples or without a length, or a name that the metrics need.
+        InputError: no dict, a name that is no text or that the metrics need, or a dataset without examples, without a
+            length or without rows by number.
     """
 
     def __init__(self, tasks: Mapping[str, Dataset]) -> None:
-        if not isinstance(tasks, Mapping) or not tasks:
-            raise InputError('train_dataset must be a dict with one dataset for each task: {"de": de, "sw": sw}.')
-        rows = {name: len(dataset) if isinstance(dataset, Sized) else None for name, dataset in tasks.items()}
-        for name, number in rows.items():
-            if name in RESERVED_NAMES:
-                raise InputError(f"A task cannot be called {name!r}: that name is the average's. Rename it.")
-            if number is None:
+        check_task_names(tasks, "train_dataset")
+        for name, dataset in tasks.items():
+            if not isinstance(dataset, Sized):
                 raise InputError(f"The dataset of task {name!r} has no length; load it without streaming.")
-            if number == 0:
+            if not _has_rows(dataset):
+                raise InputError(
+                    f"The dataset of task {name!r} is a {type(dataset).__name__}, whose examples cannot be drawn by "
+                    f"their number; give one that can be indexed, dataset[3]."
+                )
+            if not len(dataset):
                 raise InputError(f"Task {name!r} has no training examples; remove the task or add examples.")
         self.datasets = dict(tasks)
-        self.rows = {name: number for name, number in rows.items() if number}
+        self.rows = {name: len(cast(Sized, dataset)) for name, dataset in tasks.items()}
         self.sizes = {name: count_examples(tasks[name]) for name in self.rows}
 
     @cached_property
@@ -89,18 +93,69 @@ def count_examples(dataset: Any) -> int:
     return len(dataset)
 
 
+def check_task_names(tasks: Any, argument: str) -> None:
+    """Refuse what is no dict from the tasks' names to their datasets.
+
+    Args:
+        tasks: to check.
+        argument: what it was given as.
+
+    Raises:
+        InputError: another type, no task, or a name that is no text, is empty, or is the average's.
+    """
+    if not isinstance(tasks, Mapping) or not tasks:
+        raise InputError(f'{argument} must be a dict with one dataset for each task: {{"de": de, "sw": sw}}.')
+    for name in tasks:
+        if not isinstance(name, str) or not name:
+            raise InputError(f'{argument} has a task {name!r}; the name of a task is a text, such as "de".')
+        if name in RESERVED_NAMES:
+            raise InputError(f"A task cannot be called {name!r}: that name is the average's. Rename it.")
+
+
+def check_evaluated(dataset: Any) -> None:
+    """Refuse what is no single dataset, or one whose examples can be neither numbered nor iterated over.
+
+    Raises:
+        InputError: as said.
+    """
+    if isinstance(dataset, Mapping | str) or dataset is None:
+        given = "a dict" if isinstance(dataset, Mapping) else repr(dataset)
+        raise InputError(
+            f"Predictions are made for one dataset, not for {given}: give the task's dataset, each in its turn."
+        )
+    if not (_has_rows(dataset) or isinstance(dataset, IterableDataset)):
+        raise InputError(
+            f"A {type(dataset).__name__} cannot be evaluated: it has no rows by number with a length, and is no "
+            f"IterableDataset of torch or datasets."
+        )
+
+
+def _has_rows(dataset: Any) -> bool:
+    """Whether examples can be taken by number. A torch dataset may lack a length; one that is iterated has no rows."""
+    if isinstance(dataset, Mapping | str | IterableDataset):
+        return False
+    return isinstance(dataset, Sized) and hasattr(dataset, "__getitem__")
+
+
 def count_labels(batch: Mapping[str, Any]) -> int:
     """The number of predictions that a micro-batch's mean loss is taken over."""
     if "labels" in batch:
         return int(torch.as_tensor(batch["labels"]).ne(-100).sum())
-    return len(next(iter(batch.values())))
+    return find_batch_size(batch) or 0
 
 
 def example_lengths(dataset: Dataset, column: str) -> Sequence[int] | None:
-    """Each example's length: `column` if the dataset has it, else its number of `input_ids`, else unknown."""
+    """Each example's length: `column` if the dataset has it, else its number of `input_ids`, else unknown.
+
+    Raises:
+        InputError: the column holds no numbers.
+    """
     if not isinstance(dataset, datasets.Dataset):
         return None
     if column in dataset.column_names:
+        feature = dataset.features[column]
+        if not re.match(r"u?int|float", getattr(feature, "dtype", "")):
+            raise InputError(f"--length_column_name {column}: that column holds {feature}, no lengths.")
         return dataset[column][:]
     if "input_ids" in dataset.column_names:
         table = dataset.select_columns("input_ids").with_format("arrow")[:]

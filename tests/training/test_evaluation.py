@@ -5,16 +5,17 @@ from typing import Any
 
 import datasets
 import numpy as np
+import psutil
 import pytest
 import torch
-from transformers import EvalPrediction, Trainer, TrainingArguments
+from transformers import BertForQuestionAnswering, EvalPrediction, Trainer, TrainingArguments, default_data_collator
 
 from hf_seqreptile.problems.labels import predicted_labels
 from tests import tiny
 
 
 def evaluating(folder: Path, init: dict[str, Any] | None = None, **changes: Any) -> Any:
-    return tiny.trainer(folder, method="mtl", per_device_eval_batch_size=4, init=init, **changes)
+    return tiny.trainer(folder, init=init, **({"method": "mtl", "per_device_eval_batch_size": 4} | changes))
 
 
 def test_predictions_are_in_the_order_of_the_data(tmp_path: Path) -> None:
@@ -28,6 +29,86 @@ def test_predictions_are_in_the_order_of_the_data(tmp_path: Path) -> None:
     labelled = stock.label_ids != -100
     assert np.abs(ours.predictions - stock.predictions)[labelled].max() < 1e-5
     assert ours.metrics["test_loss"] == pytest.approx(stock.metrics["test_loss"], rel=0.2)
+
+
+def mean_loss(dataset: datasets.Dataset) -> float:
+    """The mean over all labels, one sentence after another."""
+    model, total, number = tiny.model().eval(), 0.0, 0
+    for row in dataset:
+        inputs, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])
+        with torch.no_grad():
+            logits = model(inputs).logits[0]
+        total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+        number += int((labels != -100).sum())
+    return total / number
+
+
+def partly_labelled(size: int) -> datasets.Dataset:
+    """Sentences of which every third has no labels; alone in a batch, it has no loss."""
+    labels = tiny.task(size, 1)["labels"]
+    labels = [[-100] * len(row) if i % 3 == 2 else row for i, row in enumerate(labels)]
+    return tiny.task(size, 1).remove_columns("labels").add_column("labels", labels)
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random"])
+@pytest.mark.parametrize("batch", [1, 4, 30])
+@pytest.mark.parametrize("only_losses", [False, True])
+def test_the_loss_is_the_mean_over_labels_whatever_the_batches(
+    tmp_path: Path, strategy: str, batch: int, only_losses: bool
+) -> None:
+    dataset = partly_labelled(30)
+    trainer = evaluating(
+        tmp_path, train_sampling_strategy=strategy, per_device_eval_batch_size=batch, prediction_loss_only=only_losses
+    )
+    assert trainer.evaluate({"de": dataset})["eval_de_loss"] == pytest.approx(mean_loss(dataset), rel=1e-5)
+
+
+def test_without_a_column_of_labels_the_loss_is_the_mean_over_examples(tmp_path: Path) -> None:
+    """As for answers, which have a start and an end."""
+    config = tiny.model().config
+    config.num_labels = 2
+    model = BertForQuestionAnswering(config).eval()
+    words = [row[:3] for row in tiny.task(10, 1)["input_ids"]]
+    rows = datasets.Dataset.from_dict({"input_ids": words, "start_positions": [0, 1] * 5, "end_positions": [2, 1] * 5})
+    trainer = evaluating(tmp_path, of_model=model)
+    trainer.data_collator = default_data_collator
+    alone = [{name: torch.tensor([value]) for name, value in row.items()} for row in rows]
+    expected = np.mean([model(**row).loss.item() for row in alone])
+    assert trainer.evaluate(rows)["eval_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("skips", "is_finite"), [(True, True), (False, False)])
+def test_losses_that_are_not_finite_are_left_out_as_in_the_stock_trainer(
+    tmp_path: Path, skips: bool, is_finite: bool
+) -> None:
+    """Unless `logging_nan_inf_filter` is off."""
+    dataset = tiny.task(8, 1)
+
+    def infinite_once(outputs: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        is_last = inputs["input_ids"].shape[1] == min(map(len, dataset["input_ids"]))
+        return torch.tensor(torch.inf) if is_last else torch.tensor(2.0)
+
+    trainer = evaluating(tmp_path, {"compute_batch_loss": infinite_once}, logging_nan_inf_filter=skips)
+    trainer.args.per_device_eval_batch_size = 1
+    assert trainer.evaluate(dataset)["eval_loss"] == (2.0 if is_finite else torch.inf)
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random"])
+def test_every_example_is_evaluated_whatever_training_drops(tmp_path: Path, strategy: str) -> None:
+    dataset = tiny.task(30, 1)
+    trainer = evaluating(tmp_path, dataloader_drop_last=True, train_sampling_strategy=strategy)
+    output = trainer.predict(dataset)
+    assert len(output.predictions) == 30 and output.metrics["test_loss"] == pytest.approx(mean_loss(dataset), rel=1e-5)
+    assert len(trainer.get_eval_dataloader(dataset)) == len(trainer.get_test_dataloader(dataset)) == 8
+    assert trainer.args.dataloader_drop_last
+
+
+def test_no_worker_outlives_its_evaluation(tmp_path: Path) -> None:
+    trainer = evaluating(tmp_path, dataloader_num_workers=1, dataloader_persistent_workers=True)
+    before = len(psutil.Process().children())
+    for _ in range(2):
+        trainer.evaluate({"de": tiny.task(4, 1), "sw": tiny.task(4, 2)})
+    assert len(psutil.Process().children()) == before
 
 
 def test_similar_lengths_share_a_batch(tmp_path: Path) -> None:
