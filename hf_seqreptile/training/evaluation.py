@@ -1,9 +1,8 @@
 """Evaluation of several tasks: each one's metrics, and their average."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any, cast
 
 import datasets
@@ -13,10 +12,15 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, Trainer
-from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, denumpify_detensorize
+from transformers.trainer_utils import (
+    EvalLoopOutput,
+    PredictionOutput,
+    unwrap_peft_model,
+)
 
 from ..errors import InputError
 from ..scores import average_over_tasks, is_number
+from .checked_metrics import checked
 from .evaluation_loss import LabelMean, own_rows
 from .stock_arguments import schedule_settings
 from .task_datasets import check_evaluated, check_task_names, count_labels, example_lengths
@@ -110,6 +114,7 @@ class EvaluationMixin(Trainer):
             InputError: no single dataset, or one that can be neither indexed nor iterated over.
         """
         check_evaluated(test_dataset)
+        self.check_columns(test_dataset)
         lengths = self._lengths(test_dataset)
         output = None
         if lengths is not None and not self._metrics_see_batches:
@@ -121,14 +126,14 @@ class EvaluationMixin(Trainer):
             # What has no row for each example, such as a loss among the outputs, cannot be put into order again.
             is_by_example = _have_rows((output.predictions, output.label_ids), len(order))
             output = _rearranged(output, np.argsort(order)) if is_by_example else None
-        compute_metrics = self.compute_metrics and _checked(self.compute_metrics)
+        compute_metrics = self.compute_metrics and checked(self.compute_metrics)
         if output is None:
             with self._computing(compute_metrics):
                 output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
         elif compute_metrics and output.predictions is not None and output.label_ids is not None:
             _add_metrics(output, compute_metrics(_as_eval_prediction(output)), metric_key_prefix)
         if self.compute_dataset_metrics is not None:
-            own = _checked(self.compute_dataset_metrics)(_as_eval_prediction(output), test_dataset)
+            own = checked(self.compute_dataset_metrics)(_as_eval_prediction(output), test_dataset)
             _add_metrics(output, own, metric_key_prefix)
         return output
 
@@ -168,6 +173,25 @@ class EvaluationMixin(Trainer):
         # workers would never end.
         with _changed(self.args, dataloader_drop_last=False, dataloader_persistent_workers=False):
             return super()._get_dataloader(*args, **kwargs)
+
+    def check_columns(self, dataset: Dataset) -> None:
+        """Refuse data of which the model would be given no column, because its `forward` names none of them.
+
+        Raises:
+            InputError: as said, unless `remove_unused_columns` is off.
+        """
+        if not self.args.remove_unused_columns:
+            return
+        if isinstance(dataset, datasets.Dataset):
+            self._remove_unused_columns(dataset)
+        elif all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in self._parameters_of_forward()):
+            raise InputError(
+                f"{type(self.model).__name__}.forward names none of its inputs, so the trainer would remove them all: "
+                f"set remove_unused_columns=False, and label_names to those of the labels."
+            )
+
+    def _parameters_of_forward(self) -> Iterable[inspect.Parameter]:
+        return inspect.signature(unwrap_peft_model(self.model).forward).parameters.values()
 
     def _remove_unused_columns(self, dataset: datasets.Dataset, description: str | None = None) -> datasets.Dataset:
         try:
@@ -275,44 +299,6 @@ def _have_rows(arrays: Any, number: int) -> bool:
 def _as_eval_prediction(output: PredictionOutput) -> EvalPrediction:
     # Without labels, `label_ids` is None: the metrics of a dataset may have the answers from there.
     return EvalPrediction(predictions=output.predictions, label_ids=output.label_ids)  # type: ignore[arg-type]
-
-
-def _checked(compute: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """`compute`, whose metrics are numbers, text, or lists and dicts of them, as files and logs need them.
-
-    Raises:
-        InputError: when called, it returned something else.
-    """
-
-    @wraps(compute)
-    def computed(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        metrics = compute(*args, **kwargs)
-        if kwargs.get("compute_result") is False:
-            # With `batch_eval_metrics`, of the last batch alone there is a result.
-            return metrics
-        name = getattr(compute, "__name__", "compute_metrics")
-        if not isinstance(metrics, Mapping) or not all(isinstance(key, str) for key in metrics):
-            raise InputError(f"{name} returned {metrics!r}; it must return a dict of metrics by their names.")
-        plain = denumpify_detensorize({key: _as_lists(value) for key, value in metrics.items()})
-        for key, value in plain.items():
-            try:
-                json.dumps(value)
-            except (TypeError, ValueError) as error:
-                raise InputError(
-                    f"{name} returned a {type(value).__name__} for {key!r}, which no file of results can hold; "
-                    f"return a number, or text, lists or dicts."
-                ) from error
-        return plain
-
-    return computed
-
-
-def _as_lists(value: Any) -> Any:
-    if isinstance(value, np.ndarray | torch.Tensor):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _as_lists(item) for key, item in value.items()}
-    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _add_metrics(output: PredictionOutput, metrics: Mapping[str, Any], prefix: str) -> None:

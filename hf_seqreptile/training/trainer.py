@@ -224,6 +224,8 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     def get_train_dataloader(self) -> DataLoader:
         """The micro-batches of one epoch; each carries its task's name under `task`, and its `labels_in_batch`."""
         args, tasks = self.args, self._training_tasks
+        for dataset in tasks.datasets.values():
+            self.check_columns(dataset)
         self._sampler, self._epoch_in_progress = self._epoch_sampler(), None
         saved = (self._saved_state or {}).get("epoch")
         self._resumed_in = EpochInProgress(**saved) if saved else None

@@ -1,5 +1,6 @@
 """Evaluation: predictions in the data's order, metrics from labels or from the dataset, each task's and their mean."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,16 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from transformers import BertForQuestionAnswering, EvalPrediction, Trainer, TrainingArguments, default_data_collator
+from transformers import (
+    BertForQuestionAnswering,
+    EvalPrediction,
+    Trainer,
+    TrainerState,
+    TrainingArguments,
+    default_data_collator,
+)
 
+from hf_seqreptile import InputError
 from hf_seqreptile.problems.labels import predicted_labels
 from tests import tiny
 
@@ -189,3 +198,217 @@ def test_windows_of_an_example_count_once(tmp_path: Path) -> None:
         sampler.set_epoch(epoch)
         rows |= {row for batch in sampler for task, row in batch if task == "de"}
     assert rows == set(range(12))
+
+
+def test_a_task_is_evaluated_by_its_name_as_in_the_stock_trainer(tmp_path: Path) -> None:
+    trainer = evaluating(tmp_path, {"eval_dataset": tiny.tasks()})
+    by_name, given = trainer.evaluate("de"), trainer.evaluate(tiny.tasks()["de"])
+    assert by_name["eval_loss"] == given["eval_loss"] and by_name.keys() == given.keys()
+    with pytest.raises(InputError, match=r"^There is no task 'fr' to evaluate\. Known: de, en, sw\.$"):
+        trainer.evaluate("fr")
+    trainer.eval_dataset = tiny.task(4, 1)
+    with pytest.raises(InputError, match=r"^There is no task 'de' .* is no dict\.$"):
+        trainer.evaluate("de")
+
+
+@pytest.mark.parametrize(
+    ("value", "reported"),
+    [
+        ("text", "text"),
+        (None, None),
+        (True, True),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (torch.tensor([1.5, 2.0]), [1.5, 2.0]),
+        ([torch.tensor([1.5])], [1.5]),
+        ({"de": np.float64(0.5), "per_tag": [np.int64(1)]}, {"de": 0.5, "per_tag": [1]}),
+    ],
+    ids=str,
+)
+def test_a_metric_that_is_no_number_is_reported_without_a_mean(tmp_path: Path, value: Any, reported: Any) -> None:
+    """In logs, files, on the screen; a checkpoint can be saved after it."""
+    trainer = evaluating(
+        tmp_path,
+        {"compute_metrics": lambda prediction: {"odd": value, "f1": 0.5}, "eval_dataset": tiny.tasks()},
+        eval_strategy="steps", eval_steps=2, max_steps=2, save_strategy="steps", save_steps=2, disable_tqdm=False,
+    )  # fmt: skip
+    trainer.train()
+    metrics = trainer.evaluate()
+    assert metrics["eval_de_odd"] == metrics["eval_sw_odd"] == reported and metrics["eval_f1"] == 0.5
+    assert "eval_odd" not in metrics and "eval_avg_odd" not in metrics
+    trainer.save_metrics("eval", metrics)
+    trainer.save_state()
+    assert TrainerState.load_from_json(str(tmp_path / "trainer_state.json")).log_history[-1]["eval_de_odd"] == reported
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "^scores returned None; it must return a dict of metrics by their names"),
+        (0.5, "^scores returned 0.5; it must return a dict"),
+        ({1: 0.5}, "^scores returned {1: 0.5}; it must return a dict"),
+        ({"f1": {1, 2}}, "^scores returned a set for 'f1', which no file of results can hold"),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["group_by_length", "random"])
+@pytest.mark.parametrize("hook", ["compute_metrics", "compute_dataset_metrics"])
+def test_what_is_no_metric_is_refused(tmp_path: Path, returned: Any, message: str, strategy: str, hook: str) -> None:
+    def scores(*args: Any) -> Any:
+        return returned
+
+    trainer = evaluating(tmp_path, {hook: scores}, train_sampling_strategy=strategy)
+    with pytest.raises(InputError, match=message):
+        trainer.evaluate(tiny.tasks())
+
+
+def test_metrics_by_batches_are_the_stock_trainers(tmp_path: Path) -> None:
+    """With `batch_eval_metrics` only the last call has a result."""
+    results = []
+
+    def batches(prediction: EvalPrediction, compute_result: bool) -> Any:
+        results.append(compute_result)
+        return {"batches": len(results)} if compute_result else None
+
+    trainer = evaluating(tmp_path, {"compute_metrics": batches}, batch_eval_metrics=True)
+    assert trainer.evaluate(tiny.task(10, 1))["eval_batches"] == 3
+    assert results == [False, False, True]
+
+
+def test_metrics_of_batches_that_are_not_put_together(tmp_path: Path) -> None:
+    """With `eval_do_concat_batches` off they see a list of batches, in the data's order."""
+    dataset, seen = tiny.task(10, 1), []
+    trainer = evaluating(
+        tmp_path, {"compute_metrics": lambda prediction: seen.append(prediction) or {}}, eval_do_concat_batches=False
+    )
+    output = trainer.predict(dataset)
+    assert [len(batch) for batch in output.predictions] == [4, 4, 2]
+    rows = [row[row != -100].tolist() for batch in seen[0].label_ids for row in batch]
+    assert rows == dataset["labels"][:]
+
+
+def test_outputs_without_a_row_for_each_example_are_those_of_the_stock_trainer(tmp_path: Path) -> None:
+    """Labels of another name: the stock trainer takes the loss for an output."""
+    dataset = tiny.task(10, 1)
+    settings = {"label_names": ["others"], "per_device_eval_batch_size": 4, "use_cpu": True}
+    ours = evaluating(tmp_path, **settings)
+    stock = Trainer(model=tiny.model(), args=TrainingArguments(tmp_path, **settings), data_collator=ours.data_collator)
+    for mine, theirs in zip(ours.predict(dataset).predictions, stock.predict(dataset).predictions, strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("given", [tiny.tasks(), "de", None], ids=["dict", "name", "nothing"])
+def test_predictions_are_of_one_dataset(tmp_path: Path, given: Any) -> None:
+    with pytest.raises(InputError, match="Predictions are made for one dataset"):
+        evaluating(tmp_path, {"eval_dataset": tiny.tasks()}).predict(given)
+
+
+class WithoutLength(torch.utils.data.Dataset):
+    def __getitem__(self, row: int) -> Any:
+        return tiny.task(4, 1)[row]
+
+
+class Streamed(torch.utils.data.IterableDataset):
+    """As some give a length to a stream."""
+
+    def __iter__(self) -> Any:
+        return iter(tiny.task(10, 1))
+
+    def __len__(self) -> int:
+        return 10
+
+
+def test_streams_are_evaluated_as_in_the_stock_trainer(tmp_path: Path) -> None:
+    dataset = tiny.task(10, 1)
+    trainer = evaluating(tmp_path, {"compute_metrics": lambda prediction: {"rows": len(prediction.predictions)}})
+    for stream in (Streamed(), dataset.to_iterable_dataset(), [dict(row) for row in dataset]):
+        metrics = trainer.evaluate({"de": stream})
+        assert metrics["eval_de_rows"] == 10
+        assert metrics["eval_de_loss"] == pytest.approx(mean_loss(dataset), rel=1e-5)
+
+
+@pytest.mark.parametrize("given", [WithoutLength(), iter([1]), 3], ids=["no length", "iterator", "number"])
+def test_what_is_no_dataset_is_refused(tmp_path: Path, given: Any) -> None:
+    with pytest.raises(InputError, match=f"^A {type(given).__name__} cannot be evaluated"):
+        evaluating(tmp_path).evaluate({"de": given})
+
+
+@pytest.mark.parametrize("name", [0, None, "", ("de", 1), "avg"])
+@pytest.mark.parametrize("argument", ["train_dataset", "eval_dataset"])
+def test_names_of_tasks_are_texts(tmp_path: Path, name: Any, argument: str) -> None:
+    tasks = {name: tiny.task(4, 1)}
+    message = "^A task cannot be called 'avg'" if name == "avg" else f"^{argument} has a task {name!r}; the name"
+    init = {"train": tasks} if argument == "train_dataset" else {"init": {"eval_dataset": tasks}}
+    with pytest.raises(InputError, match=re.escape(message[1:])):
+        tiny.trainer(tmp_path, method="mtl", **init)
+    with pytest.raises(InputError, match="eval_dataset must be a dict with one dataset for each task"):
+        evaluating(tmp_path).evaluate({})
+
+
+class NamesNoInputs(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = tiny.model()
+        self.config = self.inner.config
+
+    def forward(self, **kwargs: torch.Tensor) -> Any:
+        return self.inner(**kwargs)
+
+
+@pytest.mark.parametrize("as_rows", [list, lambda dataset: dataset], ids=["rows", "dataset"])
+def test_a_model_whose_forward_names_no_inputs(tmp_path: Path, as_rows: Any) -> None:
+    """The stock trainer would remove them all; without that, it trains and is evaluated as the model within."""
+    tasks = {"de": as_rows(tiny.task(8, 1))}
+    refused = tiny.trainer(tmp_path, tasks, NamesNoInputs(), method="mtl", max_steps=2)
+    for use in (refused.train, lambda: refused.evaluate(tasks)):
+        with pytest.raises(InputError, match="remove_unused_columns=False"):
+            use()
+    ends = []
+    for model in (NamesNoInputs(), tiny.model()):
+        trainer = tiny.trainer(
+            tmp_path, tasks, model, method="mtl", max_steps=2, remove_unused_columns=False, label_names=["labels"]
+        )
+        ends.append((tiny.train(trainer), trainer.evaluate(tasks)))
+    (ours, metrics), (inner, expected) = ends
+    tiny.assert_equal(tiny.weights(ours.model.inner), tiny.weights(inner.model))
+    assert metrics["eval_loss"] == expected["eval_loss"]
+
+
+@pytest.mark.parametrize(("metric", "grows"), [("f1", True), ("loss", False)])
+@pytest.mark.parametrize("schedule", ["reduce_lr_on_plateau", "greedy"])
+def test_a_schedule_that_follows_a_metric_knows_whether_it_is_to_grow(
+    tmp_path: Path, metric: str, grows: bool, schedule: str
+) -> None:
+    """The learning rate stays while the metric gets better, and falls while it gets worse."""
+    for is_better in (True, False):
+        scores = iter(np.arange(1.0, 20.0) if is_better == grows else np.arange(20.0, 1.0, -1.0))
+        trainer = evaluating(
+            tmp_path,
+            {"compute_metrics": lambda prediction, scores=scores: {metric: next(scores)},
+             "eval_dataset": tiny.task(4, 1)},
+            lr_scheduler_type=schedule, metric_for_best_model=metric, eval_strategy="steps", eval_steps=1,
+            lr_scheduler_kwargs={"patience": 0, "factor": 0.5, "min_lr": 0.0}, logging_steps=1, max_steps=6,
+        )  # fmt: skip
+        trainer.train()
+        rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+        assert (rates[-1] < rates[0]) != is_better
+
+
+def test_a_schedule_against_its_metric_is_refused(tmp_path: Path) -> None:
+    settings = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "metric_for_best_model": "f1"}
+    init = {"eval_dataset": tiny.task(4, 1)}
+    trainer = evaluating(tmp_path, init, lr_scheduler_kwargs={"mode": "min"}, **settings)
+    with pytest.raises(InputError, match="has mode min, but --metric_for_best_model f1 is to be large"):
+        trainer.train()
+    evaluating(tmp_path, init, lr_scheduler_kwargs={"mode": "max"}, **settings).create_optimizer_and_scheduler(1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"lr_scheduler_type": "reduce_lr_on_plateau"}, {"eval_on_start": True}])
+@pytest.mark.parametrize("value", ["text", None])
+def test_a_best_model_is_selected_by_a_number_that_is_there(tmp_path: Path, changes: Any, value: Any) -> None:
+    metrics = {} if value is None else {"odd": value}
+    trainer = evaluating(
+        tmp_path, {"compute_metrics": lambda prediction: metrics, "eval_dataset": {"de": tiny.task(4, 1)}},
+        metric_for_best_model="de_odd", eval_strategy="steps", eval_steps=1, **changes,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="--metric_for_best_model de_odd is n"):
+        trainer.train()
+    assert trainer.state.global_step == (0 if changes.get("eval_on_start") else 1)
