@@ -322,6 +322,46 @@ def test_processes_that_would_not_train_as_asked_are_refused(tmp_path):
             assert said.startswith("2 processes were started") and "--use_cpu" in said
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}, "^MASTER_ADDR is set, .* WORLD_SIZE is not: .* alone"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "^2 processes were started"),
+        ({"WORLD_SIZE": "4", "MASTER_ADDR": "localhost"}, "^4 processes were started"),
+    ],
+)
+def test_a_process_that_was_to_have_others_is_refused(tmp_path, monkeypatch, variables, message):
+    args = tiny.arguments(tmp_path, method="mtl")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        MTLTrainer(tiny.model(), args, train_dataset=tasks("mtl"))
+
+
+def test_a_process_that_was_started_alone_trains(tmp_path, monkeypatch):
+    args = tiny.arguments(tmp_path, method="mtl")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    MTLTrainer(tiny.model(), args, train_dataset=tasks("mtl"))
+
+
+def plan_lines(folder: Path, **changes: Any) -> list[str]:
+    made = tiny.trainer(folder, per_device_train_batch_size=3, gradient_accumulation_steps=2, **changes)
+    return str(made.plan(optimizer_steps=12)).splitlines()
+
+
+def test_the_plan_says_processes_batch_and_draw(tmp_path):
+    mtl, own_draws = {"method": "mtl"}, {"parallel_trajectories": True}
+    alone = plan_lines(tmp_path, **mtl)
+    assert alone[1] == "  processes: 1; batch: 3 examples on each; draw: 3 × 2 accumulated = 6 examples"
+    for of_process in together(2, partial(plan_lines, **mtl), tmp_path):
+        assert of_process[1] == (
+            "  processes: 2; batch: 3 examples on each; draw: 3 × 2 accumulated × 2 processes = 12 examples"
+        )
+    for of_process in together(2, partial(plan_lines, **own_draws), tmp_path):
+        assert of_process[1] == f"  processes: 2, each with draws of its own; {alone[1].partition('; ')[2]}"
+
+
 def launched(place: Workplace, launcher: list[str], arguments: list[str]) -> subprocess.CompletedProcess[str]:
     settings = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command = [sys.executable, "-m", "accelerate.commands.launch", *settings, *launcher]
@@ -345,6 +385,8 @@ def test_accelerate_launch(tmp_path):
     assert tiny.largest_difference(*ends) < 1e-5
     process = launched(place, ["--use_fsdp", "--fsdp_version", "2"], halved)
     assert process.returncode != 0 and "FSDP is not supported" in process.stderr
+    process = launched(place, ["--cpu"], halved)
+    assert process.returncode != 0 and "error: MASTER_ADDR is set" in process.stderr
 
 
 # The page on several processes.

@@ -10,7 +10,7 @@ from ..data.load import check_data_arguments
 from ..methods.outer_loop import OuterLoopMixin, refuse_too_few_steps
 from ..methods.reptile import ReptileMixin
 from ..models.loading import ModelArguments, check_model_arguments
-from ..training.plan import reach_notes, reptile_notes
+from ..training.plan import batch_in_words, reach_notes, reptile_notes
 from ..training.trainer import MultiTaskMixin
 from ..training.training_args import MultiTaskTrainingArguments
 from .steps import wanted_splits
@@ -94,6 +94,7 @@ def _training(
         ("method", method.title),
         ("a step", drawn),
         ("a batch", f"B = {_batch_size(method, args)} examples of one task"),
+        ("", _batch_in_words(method, args)),
         ("α", f"{args.learning_rate:g}, {schedule} schedule"),
         ("settings", ", ".join(f"{name} {value}" for name, value in method.settings(args).items()) or "none"),
     ]
@@ -125,9 +126,19 @@ def _drawn_tasks(
 
 def _batch_size(method: type[MultiTaskMixin], args: MultiTaskTrainingArguments) -> int:
     """Examples of one draw, on all processes that share it."""
-    has_own_draws = issubclass(method, ReptileMixin) or args.parallel_trajectories
-    shared_by = 1 if has_own_draws else args.world_size
+    shared_by = 1 if _have_own_draws(method, args) else args.world_size
     return args.per_device_train_batch_size * args.gradient_accumulation_steps * shared_by
+
+
+def _batch_in_words(method: type[MultiTaskMixin], args: MultiTaskTrainingArguments) -> str:
+    has_several = args.world_size > 1 and _have_own_draws(method, args)
+    return batch_in_words(
+        args.world_size, args.per_device_train_batch_size, args.gradient_accumulation_steps, has_several
+    )
+
+
+def _have_own_draws(method: type[MultiTaskMixin], args: MultiTaskTrainingArguments) -> bool:
+    return issubclass(method, ReptileMixin) or args.parallel_trajectories
 
 
 def _outer_updates(

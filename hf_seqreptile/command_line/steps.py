@@ -23,6 +23,7 @@ from ..problems.problem import Splits, Tasks
 from ..publishing.file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE
 from ..publishing.hub_repository import repository_name
 from ..scores import SCORES_FILE, SCORES_JSON, average_over_tasks
+from ..training.backends import refuse_unsupported_backends
 from ..training.checkpoints import failed_writes_explained, last_complete_checkpoint
 from ..training.task_datasets import count_examples
 from ..training.trainer import MultiTaskMixin
@@ -38,6 +39,7 @@ def trainer_class(args: MultiTaskTrainingArguments) -> type[MultiTaskMixin]:
     """The trainer of `args.method`, after checking that `args` suit it and ask for something to do."""
     chosen = method_class(args.method)
     chosen.check_arguments(args)
+    refuse_unsupported_backends(args)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise InputError("Nothing to do: add --do_train, --do_eval or --do_predict.")
     if args.push_to_hub and not args.do_train:

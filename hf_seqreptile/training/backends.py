@@ -25,18 +25,37 @@ def refuse_unsupported_backends(args: TrainingArguments) -> None:
     ddp = "use DistributedDataParallel (torchrun, accelerate launch)"
     for asked, name, mend in (
         (_is_launched_with(args, "DEEPSPEED"), "DeepSpeed", ddp),
-        (args.fsdp or _is_launched_with(args, "FSDP"), "FSDP", ddp),
+        (args.fsdp or args.fsdp_config or _is_launched_with(args, "FSDP"), "FSDP", ddp),
         (_is_launched_with(args, "MEGATRON_LM"), "Megatron-LM", ddp),
         (args.parallelism_config or _is_launched_with(args, "PARALLELISM_CONFIG"), "A parallelism_config", ddp),
         (args.n_gpu > 1, "DataParallel", "start one process a GPU with torchrun"),
     ):
         if asked:
             raise InputError(f"{name} is not supported: {mend}.")
-    if dist.is_initialized() and dist.get_world_size() != args.world_size:
+    _refuse_processes_apart(args.world_size)
+
+
+def _refuse_processes_apart(world_size: int) -> None:
+    """Refuse several processes of which each would train alone, with its part of the batch and into one folder."""
+    started = dist.get_world_size() if dist.is_initialized() else launched_processes()
+    if started is not None and started > world_size:
         raise InputError(
-            f"{dist.get_world_size()} processes were started, but transformers would train in each of them alone, as "
-            f"it does on a machine without accelerators; add --use_cpu."
+            f"{started} processes were started, but transformers would train in each of them alone, as it does on a "
+            f"machine without accelerators; add --use_cpu."
         )
+    if started is None and os.environ.get("MASTER_ADDR"):
+        raise InputError(
+            "MASTER_ADDR is set, as for several processes, but WORLD_SIZE is not: this process would train alone, "
+            "with its part of the batch, as the one does that `accelerate launch --cpu --num_processes 2` starts. "
+            "Start them with `torchrun --nproc_per_node 2` or `accelerate launch --multi_gpu --num_processes 2`, and "
+            "without an accelerator add --use_cpu after the script's name; or unset MASTER_ADDR for one process."
+        )
+
+
+def launched_processes() -> int | None:
+    """How many processes the launcher says that it started (torchrun, accelerate, MPI); `None` without one."""
+    names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), None)
 
 
 def _is_launched_with(args: TrainingArguments, backend: str) -> bool:

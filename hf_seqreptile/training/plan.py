@@ -17,6 +17,9 @@ class TrainingPlan:
         optimizer_steps: optimizer steps of the whole run.
         tasks_per_step: M, tasks drawn for each of them.
         parallel_draws: W, draws that are worked on at the same time.
+        processes: that train together.
+        batch_size: examples of one micro-batch, on one process.
+        accumulation_steps: micro-batches of a draw, on one process.
         notes: further lines, from the method.
     """
 
@@ -27,12 +30,20 @@ class TrainingPlan:
     optimizer_steps: int
     tasks_per_step: int
     parallel_draws: int = 1
+    processes: int = 1
+    batch_size: int = 1
+    accumulation_steps: int = 1
     notes: list[str] = field(default_factory=list)
 
     @property
     def draws(self) -> int:
         """Draws of the whole run."""
         return round(sum(self.expected_draws.values()))
+
+    @property
+    def batch_in_words(self) -> str:
+        """Which processes there are, and what a draw is made of: its micro-batches on one process or on all."""
+        return batch_in_words(self.processes, self.batch_size, self.accumulation_steps, self.parallel_draws > 1)
 
     def __str__(self) -> str:
         width = max(4, *(len(task) for task in self.sizes))
@@ -41,12 +52,31 @@ class TrainingPlan:
         lines = [
             f"Plan ({self.method}): {self.draws:,} drawn batches in {self.optimizer_steps:,} optimizer steps, "
             f"{self.tasks_per_step} a step{' on each process' if self.parallel_draws > 1 else ''}",
+            f"  {self.batch_in_words}",
             f"  {'task':<{width}}  examples     p_t  draws expected",
         ]
         for task, size in self.sizes.items():
             p, expected = self.probabilities[task], self.expected_draws[task]
             lines.append(f"  {task:<{width}}  {size:>8,}  {p:.4f}  {expected:>14,.{decimals}f}")
         return "\n".join(lines + [f"  {note}" for note in self.notes])
+
+
+def batch_in_words(processes: int, batch_size: int, accumulation_steps: int, have_own_draws: bool) -> str:
+    """What a draw is made of, as the plan and a dry run say it.
+
+    Args:
+        processes: that train together.
+        batch_size: examples of one micro-batch, on one process.
+        accumulation_steps: micro-batches of a draw, on one process.
+        have_own_draws: whether each process has draws of its own, in place of a part of one.
+    """
+    shared_by = 1 if have_own_draws else processes
+    own = ", each with draws of its own" if have_own_draws else ""
+    return (
+        f"processes: {processes}{own}; batch: {batch_size} examples on each; draw: {batch_size} × "
+        f"{accumulation_steps} accumulated{f' × {shared_by} processes' if shared_by > 1 else ''} = "
+        f"{batch_size * accumulation_steps * shared_by} examples"
+    )
 
 
 SMALL_REACH = 500

@@ -136,6 +136,9 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             optimizer_steps=optimizer_steps,
             tasks_per_step=self.tasks_per_step,
             parallel_draws=sampler.parallel_draws,
+            processes=self.args.world_size,
+            batch_size=self._train_batch_size,
+            accumulation_steps=self._micro_batches_per_draw,
             notes=self._warnings(optimizer_steps) + self._alignment_notes(),
         )
 
