@@ -19,10 +19,10 @@ _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 def read_csv(path: Path, list_columns: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield each row under the names of the header line.
 
-    The values of `list_columns` become lists: a JSON list, or what white space separates. Another column whose values
-    are all integers becomes one of integers (`007` is a string); everything else stays a string, the empty one and
-    every `id` too. Answers to questions, as a JSON object in `answers` or one in `answer_text` and `answer_start`,
-    become `answers`: `{"text": [...], "answer_start": [...]}`.
+    The values of `list_columns` become lists: a JSON list, or what white space separates (a sentence may begin with
+    `[`). Another column whose values are all integers becomes one of integers (`007` is a string); everything else
+    stays a string, the empty one and every `id` too. Answers to questions, as a JSON object in `answers` or one in
+    `answer_text` and `answer_start`, become `answers`: `{"text": [...], "answer_start": [...]}`.
 
     Raises:
         InputError: a name that the header lacks or repeats, a row with more or fewer values, a broken quotation or
@@ -81,9 +81,18 @@ def _pop_answers(row: dict[str, str], place: str) -> dict[str, Answers]:
 
 
 def _list(value: str, place: str) -> list[Any]:
-    if not value.lstrip().startswith("["):
+    value = value.strip()
+    if not value.startswith("["):
         return value.split()
     try:
         return list(parse_json(value))
     except ValueError as error:
+        if not _is_meant_as_list(value):
+            return value.split()
         raise InputError(f'{place}: not a JSON list ({reason(error)}): `{shown(value)}`. Write ["a", "b"].') from None
+
+
+def _is_meant_as_list(value: str) -> bool:
+    """Whether a text that begins with a bracket looks like a list of quoted or of bare items."""
+    has_bare_items = value.endswith("]") and ", " in value and not value[1].isspace()
+    return has_bare_items or value[1:].lstrip().startswith(("'", '"'))

@@ -1,6 +1,7 @@
 """JSON files: a list of objects, the same under "data", nested SQuAD, or one object a line."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ def read_json(path: Path) -> Iterator[dict[str, Any]]:
         content = parse_json(text)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
-            raise InputError(f"{path}, line {error.lineno}: not JSON ({reason(error)}). {_MEND}") from None
+            # Its own number does not count lines that end in CR alone.
+            line = 1 + len(re.findall(r"\r\n?|\n", text[: error.pos]))
+            raise InputError(f"{path}, line {line}: not JSON ({reason(error)}). {_MEND}") from None
         content = None
     except ValueError as error:
         raise InputError(f"{path}: {reason(error)}. {_MEND}") from None

@@ -26,15 +26,17 @@ def escaped(text: str, kept: str = "") -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line with its ending); a byte order mark at the start is dropped.
+    """Yield (line number from 1, line with its ending: LF, CR LF or CR); a byte order mark at the start is dropped.
 
     Raises:
         InputError: bytes that are not UTF-8, or a NUL byte.
     """
     offset = 0
-    with path.open("rb") as file:
-        # Only "\n" ends a line: str.splitlines would also cut at characters that occur inside tokens, as U+2028.
-        for number, line in enumerate(file, 1):
+    # Each byte as one character: of these, LF, CR LF and CR alone end a line, where str.splitlines would also cut at
+    # characters that occur inside tokens, as U+2028.
+    with path.open(encoding="latin-1", newline="") as file:
+        for number, characters in enumerate(file, 1):
+            line = characters.encode("latin-1")
             content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             try:
                 text = content.decode("utf-8")

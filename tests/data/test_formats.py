@@ -75,6 +75,15 @@ def test_csv_leaves_other_columns_alone(load: Callable[..., Any], write: Callabl
     ]
 
 
+@pytest.mark.parametrize(
+    "sentence", ["[ Applause ] Thanks", "[Applause] , thanks", "[1] see above", "[ and ,", "[ [ ]"]
+)
+def test_a_sentence_may_begin_with_a_bracket(tmp_path: Path, sentence: str) -> None:
+    path = tmp_path / "de.csv"
+    path.write_text(csv_text([["tokens"], [sentence], ["In Rom"]]), newline="")
+    assert [row["tokens"] for row in read_csv(path, ("tokens",))] == [sentence.split(), ["In", "Rom"]]
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=5).map(lambda t: "x" + t)
 
 
@@ -103,7 +112,10 @@ def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tup
         ("de.csv", "tokens,tokens\na,O\n", "line 1", "a different name for every column"),
         ("de.csv", 'tokens,ner_tags\n"a,O\n', "line 2", "not CSV"),
         ("de.csv", "tokens,ner_tags\na,O\n\"['a']\",O\n", "row 2 (line 3), column `tokens`", 'Write ["a", "b"].'),
+        ("de.csv", 'tokens,ner_tags\na,"[O, O]"\n', "row 1 (line 2), column `ner_tags`", 'Write ["a", "b"].'),
         ("de.csv", "tokens,ner_tags\na\0,O\n", "line 2", "a NUL byte"),
+        ("de.csv", "tokens,ner_tags\ra,O\rb c,O,O\r", "row 2 (line 3)", "3 values for the 2 columns"),
+        ("de.json", '[\r{"a": 1},\r {"a": 1]', "line 3", "not JSON"),
     ],
 )
 def test_mistakes_are_named(

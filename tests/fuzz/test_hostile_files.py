@@ -101,10 +101,10 @@ def test_a_word_of_a_megabyte(tmp_path: Path, suffix: str) -> None:
 def test_controls_in_a_message_are_escaped(tmp_path: Path, suffix: str) -> None:
     """Neither colours nor another direction of writing reach the terminal."""
     broken = {
-        ".conll": f"a\tO\n{ESCAPE}{OVERRIDE}\tX\n",
+        ".conll": f"a\tO\n{ESCAPE}{OVERRIDE}\tB-\n",
         ".json": json.dumps([f"{ESCAPE}{OVERRIDE}"]),
         ".jsonl": json.dumps(f"{ESCAPE}{OVERRIDE}"),
-        ".csv": f"tokens,ner_tags\n[{ESCAPE}{OVERRIDE},O\n",
+        ".csv": f"tokens,ner_tags\n['{ESCAPE}{OVERRIDE},O\n",
     }
     with pytest.raises(InputError) as caught:
         rows_of(write(tmp_path / f"de{suffix}", broken[suffix]))
