@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from .formats import Reading
+
 
 @dataclass
 class DataArguments:
@@ -81,3 +83,8 @@ class DataArguments:
     preprocessing_num_workers: int | None = field(
         default=None, metadata={"help": "Processes that preprocess. Default: one."}
     )
+
+    @property
+    def reading(self) -> Reading:
+        """What files are to be read as."""
+        return Reading(self.list_columns)

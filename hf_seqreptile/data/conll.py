@@ -1,85 +1,121 @@
 """CoNLL files: one token a line with its tag, a blank line between sentences."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Features, List, Value
 
 from ..errors import InputError
-from .tags import is_tag, to_iob2
+from .tags import OUTSIDE, is_tag, odd_tags
 from .text import read_lines, shown
 
 CONLL_FEATURES = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
 
 _INDEX = re.compile(r"\d+(?:[-.]\d+)?")
+# In CoNLL-U, of several words and of an empty node.
+_NO_WORD = re.compile(r"\d+[-.]\d+")
 _LANGUAGE_PREFIX = re.compile(r"[a-z]{2,}(?:-[a-z]+)*:")
 
 
-def read_conll(path: Path) -> Iterator[dict[str, list[str]]]:
-    """Yield each sentence as `{"tokens": [...], "ner_tags": [...]}`, tags in IOB2; the file is never held in memory.
+def read_conll(path: Path, tag_scheme: str | None = None) -> Iterator[dict[str, list[str]]]:
+    """Yield each sentence as `{"tokens": [...], "ner_tags": [...]}`, tags as written, without holding the file.
 
     Columns are separated by one tab or by spaces, in any of these orders, which is found out from the whole file:
     `token tag`, `token … tag` (CoNLL-2003), `index token tag`, `language:token tag` (the prefix, when every token
-    has the same, is dropped) and `tag token`. Comments (`# …`) and `-DOCSTART-` lines are skipped.
+    has the same, is dropped) and `tag token`. Comments (`# …`), `-DOCSTART-` lines and, behind an index, the ranges
+    (`1-2`) and empty nodes (`2.1`) of CoNLL-U are skipped.
+
+    Args:
+        path: of the file.
+        tag_scheme: of the tags, one of `TAG_SCHEMES`. Default: the one that is recognised.
 
     Raises:
-        InputError: a line with another number of columns, without a token or with an unreadable tag; bytes that are
-            not UTF-8 text.
+        InputError: a line with another number of columns, without a token or with an odd tag, or one that may be a
+            comment as well; columns of which the tag's is unclear; bytes that are not UTF-8 text.
     """
-    layout = _find_layout(path)
+    layout = _find_layout(path, tag_scheme)
     tokens: list[str] = []
     tags: list[str] = []
-    for number, row in _rows(path):
+    for number, line, row in _rows(path):
         if not row:
             if tokens:
-                yield {"tokens": tokens, "ner_tags": to_iob2(tags)}
+                yield {"tokens": tokens, "ner_tags": tags}
                 tokens, tags = [], []
-        elif not _is_comment(row, layout.columns):
-            token, tag = layout.parse(row, f"{path}, line {number}")
+        elif not layout.skips(line, row, bool(tokens)):
+            token, tag = layout.parse(line, row, f"{path}, line {number}")
             tokens.append(token)
             tags.append(tag)
     if tokens:
-        yield {"tokens": tokens, "ner_tags": to_iob2(tags)}
+        yield {"tokens": tokens, "ner_tags": tags}
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which column holds what, and the line that set the number of columns."""
+    """Which column holds what.
+
+    Args:
+        columns: how many there are.
+        line: the one that set their number.
+        token: the place of the token's.
+        tag: the place of the tag's.
+        prefix: what every token begins with.
+        known: the tags of the lines that are certainly no comments.
+        odd: those of them that cannot be meant, with the reasons.
+    """
 
     columns: int
     line: int
     token: int
     tag: int
     prefix: str
+    known: Collection[str]
+    odd: Mapping[str, str]
 
-    def parse(self, row: list[str], place: str) -> tuple[str, str]:
-        line = shown(" ".join(row))
+    def skips(self, line: str, row: list[str], inside: bool) -> bool:
+        """Whether a line within a sentence (`inside`), or before one, holds none of its words."""
+        if self.token == 0:
+            return _is_comment(line, row, self.columns, inside, self.known)
+        return line.startswith("#") or (self.tag > self.token and _NO_WORD.fullmatch(row[0]) is not None)
+
+    def parse(self, line: str, row: list[str], place: str) -> tuple[str, str]:
         if len(row) != self.columns:
+            if len(row) == self.columns - 1 and line[0] in " \t":
+                raise _empty_token(place, line)
             raise InputError(
-                f"{place}: {_count(len(row))} (`{line}`), but line {self.line} has {_count(self.columns)}. "
+                f"{place}: {_count(len(row))} ({_quoted(line)}), but line {self.line} has {_count(self.columns)}. "
                 "Give every line the same columns, and leave an empty line between sentences."
             )
         token, tag = row[self.token].removeprefix(self.prefix), row[self.tag]
-        if not is_tag(tag):
-            raise InputError(
-                f"{place}: `{shown(tag)}` is not a tag (`{line}`). "
-                "A tag is `O`, or one of B- I- E- S- L- U- and a type, such as `B-PER`."
-            )
         if not token:
+            raise _empty_token(place, line)
+        if reason := self.odd.get(tag):
+            raise InputError(f"{place}: `{shown(tag)}` is not a tag ({_quoted(line)}). {reason}")
+        if tag not in self.known:
             raise InputError(
-                f"{place}: an empty token (`{line}`). Write a token in front of the tag, or delete the line."
+                f"{place}: {_quoted(line)} is a comment, or a token with the tag `{shown(tag)}`, which no other line "
+                "has. Write a space behind the # of comments, or mend the tag."
             )
         return token, tag
+
+
+def _quoted(line: str) -> str:
+    return f"`{shown(' '.join(line.split()))}`"
+
+
+def _empty_token(place: str, line: str) -> InputError:
+    return InputError(
+        f"{place}: an empty token ({_quoted(line)}). Write a token in front of the tag, or delete the line."
+    )
 
 
 def _count(columns: int) -> str:
     return "1 column" if columns == 1 else f"{columns} columns"
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, columns) of each line; where a sentence ends, the columns are empty."""
+def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield (line number, line, columns) of each line; where a sentence ends, the columns are empty."""
     for number, line in read_lines(path):
         # Not str.strip: it would also take the no-break spaces that belong to a token.
         line = line.rstrip(" \t\r\n")
@@ -87,46 +123,94 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             row = [column.strip(" ") for column in line.split("\t")]
         else:
             row = [column for column in line.split(" ") if column]
-        yield number, [] if any(column.startswith("-DOCSTART-") for column in row) else row
+        if "-DOCSTART-" in line and any(column.startswith("-DOCSTART-") for column in row):
+            row = []
+        yield number, line, row
 
 
-def _is_comment(row: list[str], columns: int) -> bool:
-    return row[0].startswith("#") and not (len(row) == columns and is_tag(row[-1]))
+def _is_comment(line: str, row: list[str], columns: int, inside: bool, known: Collection[str]) -> bool:
+    """Whether a line that begins with # is no token, where the token's is the first column.
+
+    Args:
+        line: the line.
+        row: its columns.
+        columns: how many a token's line has.
+        inside: whether it stands within a sentence, where comments have no place.
+        known: the tags of other lines.
+    """
+    if not line.startswith("#"):
+        return False
+    has_space = line.startswith("# ")
+    if len(row) != columns:
+        return has_space or not inside
+    return has_space and not inside and row[-1] not in known
 
 
-def _find_layout(path: Path) -> _Layout:
+def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
     line, columns = _first_line(path)
-    tags_first = tags_last = indexed = prefixed = True
+    tags_first = indexed = prefixed = True
     prefix: str | None = None
-    for _, row in _rows(path):
+    inside = False
+    first: set[str] = set()
+    last: dict[str, set[str]] = {"words": set(), "ranges": set(), "signs": set()}
+    for _, text, row in _rows(path):
+        inside &= bool(row)
         # What has another number of columns is a comment, or a mistake that reading will name.
-        if len(row) != columns or _is_comment(row, columns):
+        if len(row) != columns:
             continue
-        tags_first &= is_tag(row[0])
-        tags_last &= is_tag(row[-1])
-        indexed &= _INDEX.fullmatch(row[0]) is not None
+        if text.startswith("#"):
+            if inside or "\t" in text or is_tag(row[-1]):
+                last["signs"].add(row[-1])
+                inside = True
+            continue
+        inside = True
+        if tags_first := tags_first and is_tag(row[0]):
+            first.add(row[0])
+        indexed = indexed and _INDEX.fullmatch(row[0]) is not None
         if prefix is None:
             match = _LANGUAGE_PREFIX.match(row[0])
             prefix = match[0] if match else ""
-        prefixed &= row[0].startswith(prefix)
-    if columns == 2 and tags_first and not tags_last:
-        return _Layout(columns, line, token=1, tag=0, prefix="")
+        prefixed = prefixed and row[0].startswith(prefix)
+        last["ranges" if _NO_WORD.fullmatch(row[0]) else "words"].add(row[-1])
+    if columns == 2 and tags_first and first and not all(map(is_tag, last["words"] | last["ranges"])):
+        return _Layout(columns, line, 1, 0, "", first, odd_tags(first, tag_scheme))
     if columns >= 3 and indexed:
         if columns > 3:
             raise InputError(
                 f"{path}, line {line}: an index and {columns - 1} more columns. Which of them is the tag is unclear: "
                 "keep the columns index, token and tag."
             )
-        return _Layout(columns, line, token=1, tag=2, prefix="")
-    return _Layout(columns, line, token=0, tag=columns - 1, prefix=prefix or "" if columns == 2 and prefixed else "")
+        return _Layout(columns, line, 1, 2, "", last["words"], odd_tags(last["words"], tag_scheme))
+    known = set().union(*last.values())
+    if tag_scheme is None and not any(is_tag(tag) for tag in known - {OUTSIDE}):
+        _refuse_words_for_tags(path, line, columns, known)
+    prefix = prefix or "" if columns == 2 and prefixed else ""
+    return _Layout(columns, line, 0, columns - 1, prefix, known, odd_tags(known, tag_scheme))
+
+
+def _refuse_words_for_tags(path: Path, line: int, columns: int, last: Collection[str]) -> None:
+    """Refuse a file whose last column, without prefixes, may be none of tags."""
+    if columns > 2:
+        if OUTSIDE in last:
+            return
+        what = f"{columns} columns, the last without a tag such as `O` or `B-PER`"
+    else:
+        tokens = {row[0] for _, _, row in _rows(path) if len(row) == columns}
+        if len(tokens) >= len(last):
+            return
+        what = f"{len(last)} different tags of {len(tokens)} different tokens"
+    raise InputError(
+        f"{path}, line {line}: {what}. Which column is the tag's is unclear: keep the columns token and tag, in this "
+        f"order; if they are so, name the tags' scheme with --tag_scheme."
+    )
 
 
 def _first_line(path: Path) -> tuple[int, int]:
     """The number of the first line that holds a token, and how many columns it has."""
-    rows = ((number, row) for number, row in _rows(path) if row)
+    rows = ((number, row) for number, _, row in _rows(path) if row)
     found = next(((number, row) for number, row in rows if not row[0].startswith("#")), None)
     if found is None:
-        rows = ((number, row) for number, row in _rows(path) if row)
+        rows = ((number, row) for number, _, row in _rows(path) if row)
         found = next(((number, row) for number, row in rows if is_tag(row[-1])), None)
     if found is None:
         raise InputError(f"{path} holds no sentences. Give one token and its tag on each line.")

@@ -8,7 +8,7 @@ from datasets import Dataset
 from ..errors import InputError
 from .build import Cache
 from .columns import split_by_column, split_by_id, tell_of_ids
-from .formats import SUFFIXES, check_file, read_file
+from .formats import SUFFIXES, Reading, check_file, read_file
 from .names import SPLIT_NAMES, check_task_name, unknown_name
 
 _ALL_STEMS = {stem for stems in SPLIT_NAMES.values() for stem in stems}
@@ -21,7 +21,7 @@ class FileSource:
 
     Args:
         items: split -> what the user typed after its argument.
-        list_columns: columns that hold a list, for formats that cannot say so.
+        reading: what formats are told that cannot say it themselves.
         cache: where what is read is kept.
         task_column: the column that names each row's task; then every item is one plain file.
         id_names_task: whether the ids of a file given without a name may name the tasks.
@@ -32,7 +32,7 @@ class FileSource:
     def __init__(
         self,
         items: Mapping[str, Sequence[str] | None],
-        list_columns: tuple[str, ...],
+        reading: Reading,
         cache: Cache,
         *,
         task_column: str | None = None,
@@ -41,7 +41,7 @@ class FileSource:
         argument: str | None = None,
     ) -> None:
         self._items = items
-        self._list_columns = list_columns
+        self._reading = reading
         self._cache = cache
         self._task_column = task_column
         self._id_names_task = id_names_task
@@ -114,7 +114,7 @@ class FileSource:
         return split_by_column(self._read_file(path, split), column, str(path))
 
     def _read_file(self, path: Path, split: str) -> Dataset:
-        return read_file(path, split, self._list_columns, self._cache)
+        return read_file(path, split, self._reading, self._cache)
 
 
 def _refuse_twice(task: str, found: Mapping[str, object], argument: str) -> None:

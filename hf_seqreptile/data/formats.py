@@ -1,6 +1,7 @@
 """Which reader a file's suffix calls for."""
 
 import glob
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset
@@ -14,6 +15,19 @@ from .json_file import read_json, read_json_lines
 
 _CONLL = (".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".txt", ".tsv")
 SUFFIXES = (*_CONLL, ".json", ".jsonl", ".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What formats that cannot say it themselves are told.
+
+    Args:
+        list_columns: columns that hold a list; a CSV file writes them as text.
+        tag_scheme: of the tags in a CoNLL file. Default: the one that is recognised.
+    """
+
+    list_columns: tuple[str, ...] = ()
+    tag_scheme: str | None = None
 
 
 def check_file(path: Path) -> None:
@@ -31,17 +45,14 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path} is an empty file. Put examples into it, or leave it out.")
 
 
-def read_file(path: Path, split: str, list_columns: tuple[str, ...], cache: Cache) -> Dataset:
-    """Read a file that passed `check_file`; it keeps its own columns.
-
-    Args:
-        list_columns: columns that hold a list; a CSV file writes them as text.
-    """
+def read_file(path: Path, split: str, reading: Reading, cache: Cache) -> Dataset:
+    """Read a file that passed `check_file`; it keeps its own columns."""
     suffix = path.suffix.lower()
     if suffix in _CONLL:
-        return build_from_rows(read_conll, path, split, cache, CONLL_FEATURES)
+        given = {"tag_scheme": reading.tag_scheme} if reading.tag_scheme else {}
+        return build_from_rows(read_conll, path, split, cache, CONLL_FEATURES, **given)
     if suffix == ".csv":
-        return build_from_rows(read_csv, path, split, cache, list_columns=list_columns)
+        return build_from_rows(read_csv, path, split, cache, list_columns=reading.list_columns)
     if suffix == ".parquet":
         # `datasets` takes the path for a pattern.
         files = {split: [glob.escape(str(path.resolve()))]}

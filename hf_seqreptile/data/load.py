@@ -1,6 +1,6 @@
 """From arguments to one Dataset for each task and split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,21 +51,36 @@ def load_tasks(
 
     Returns:
         split -> task -> Dataset with the columns of its source. CoNLL files give "tokens" and "ner_tags", lists of
-        strings, tags in IOB2; nested SQuAD files give "id", "title", "context", "question" and "answers".
+        strings, tags as written; nested SQuAD files give "id", "title", "context", "question" and "answers".
         `max_*_samples` keep the first examples of a task.
 
     Raises:
         InputError: what the user can mend, from malformed files to languages that the data does not have.
     """
+    return take_samples(load_all_rows(args, splits, cache_dir=cache_dir, token=token), args)
+
+
+def load_all_rows(
+    args: DataArguments,
+    splits: Sequence[str],
+    *,
+    cache_dir: str | None = None,
+    token: str | bool | None = None,
+) -> dict[str, dict[str, Dataset]]:
+    """As [`load_tasks`], with all rows of a task, whatever `max_*_samples` says: they tell the labels."""
     check_data_arguments(args, splits)
     sources = _choose_sources(args, splits, Cache(cache_dir, args.overwrite_cache), token)
-    limits = {split: parse_limits(getattr(args, _LIMITS[split]), f"--{_LIMITS[split]}") for split in splits}
     tasks = {split: _choose_tasks(args, sources[split], split) for split in splits}
     for split in splits:
-        check_limits(limits[split], tasks[split], f"--{_LIMITS[split]}")
+        check_limits(_limits(args, split), tasks[split], f"--{_LIMITS[split]}")
+    return {split: {task: _read(sources[split], task, split) for task in tasks[split]} for split in splits}
+
+
+def take_samples(tasks: Mapping[str, Mapping[str, Dataset]], args: DataArguments) -> dict[str, dict[str, Dataset]]:
+    """The first rows of each task that `load_all_rows` gave, as many as `max_*_samples` says."""
     return {
-        split: {task: take_first(_read(sources[split], task, split), task, limits[split]) for task in tasks[split]}
-        for split in splits
+        split: {task: take_first(dataset, task, _limits(args, split)) for task, dataset in of_split.items()}
+        for split, of_split in tasks.items()
     }
 
 
@@ -80,10 +95,14 @@ def check_data_arguments(args: DataArguments, splits: Sequence[str]) -> None:
     if not (args.dataset_name or any(_files(args).values())) and ("train" in splits or not args.eval_dataset):
         raise InputError("No data. Give --dataset_name or --train_file; to try things out: --dataset_name sample")
     for split in splits:
-        parse_limits(getattr(args, _LIMITS[split]), f"--{_LIMITS[split]}")
+        _limits(args, split)
     check_ranges(args, [("preprocessing_num_workers", "", AT_LEAST_1)])
     for argument in ("languages", "eval_languages"):
         check_distinct(getattr(args, argument) or (), f"--{argument}")
+
+
+def _limits(args: DataArguments, split: str) -> dict[str | None, int]:
+    return parse_limits(getattr(args, _LIMITS[split]), f"--{_LIMITS[split]}")
 
 
 def _refuse_contradictions(args: DataArguments) -> None:
@@ -117,22 +136,22 @@ def _choose_sources(
 
 def _own_source(args: DataArguments, cache: Cache, token: str | bool | None) -> Source:
     if args.dataset_name == "sample":
-        return sample_source(args.problem, args.list_columns, cache, "--dataset_name")
+        return sample_source(args.problem, cache)
     rows: dict[str, Any] = {"task_column": args.task_column, "id_names_task": args.id_names_task}
     wanted = [*(args.languages or ()), *(() if args.eval_dataset else args.eval_languages or ())]
     wanted = list(dict.fromkeys(wanted))
     if args.dataset_name:
         return HubSource(args.dataset_name, args.dataset_config_name, wanted, cache, token, **rows)
-    return FileSource(_files(args), args.list_columns, cache, wanted=wanted, **rows)
+    return FileSource(_files(args), args.reading, cache, wanted=wanted, **rows)
 
 
 def _evaluation_source(args: DataArguments, splits: Sequence[str], cache: Cache, token: str | bool | None) -> Source:
     """The source that `eval_dataset` names; a folder without a dataset card is one of files, one a task."""
     name, argument = str(args.eval_dataset), "--eval_dataset"
     if name == "sample":
-        return sample_source(args.problem, args.list_columns, cache, argument)
+        return sample_source(args.problem, cache, argument)
     if Path(name).is_dir() and not (Path(name) / "README.md").is_file():
-        return FileSource({split: [name] for split in splits}, args.list_columns, cache, argument=argument)
+        return FileSource({split: [name] for split in splits}, args.reading, cache, argument=argument)
     wanted = args.eval_languages or ()
     return HubSource(name, None, wanted, cache, token, id_names_task=args.id_names_task, argument=argument)
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from ..errors import InputError
 from .build import Cache
 from .files import FileSource
+from .formats import Reading
 from .names import SPLIT_NAMES
 
 _SAMPLES = Path(str(files("hf_seqreptile.data"))) / "sample"
 
 
-def sample_source(
-    problem: str, list_columns: tuple[str, ...], cache: Cache, argument: str = "--dataset_name"
-) -> FileSource:
+def sample_source(problem: str, cache: Cache, argument: str = "--dataset_name") -> FileSource:
     """The sample of `problem`, one folder a language; some of its languages have no training data."""
     bundled = sorted(path.name for path in _SAMPLES.iterdir() if path.is_dir())
     if problem not in bundled:
@@ -22,4 +21,4 @@ def sample_source(
             f"{', '.join(bundled)}. Give --train_file or another dataset."
         )
     folder = str(_SAMPLES / problem)
-    return FileSource({split: [folder] for split in SPLIT_NAMES}, list_columns, cache, argument=argument)
+    return FileSource({split: [folder] for split in SPLIT_NAMES}, Reading(), cache, argument=argument)

@@ -1,4 +1,4 @@
-"""Scores of answers, as `evaluate.Metric` classes without a download; imports nothing but the files at the top."""
+"""Scores of tags, and of answers as `evaluate.Metric` classes; imports nothing but the files at the top."""
 
 from .mlqa import MLQAMetric
 from .squad import SquadMetric

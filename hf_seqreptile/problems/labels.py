@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from ..data.text import shown
 from ..errors import InputError
 from .problem import Splits
 
@@ -33,6 +34,13 @@ def same_but_for_case(name: str, known: Iterable[str]) -> str | None:
     """The first known name that differs from `name`, but in case or surrounding spaces alone."""
     folded = name.strip().casefold()
     return next((other for other in known if other != name and other.strip().casefold() == folded), None)
+
+
+def misspelled(label: str, other: str) -> str:
+    """What to say of a label that differs from another in case or surrounding spaces alone."""
+    return (
+        f"the label {shown(repr(label))} differs from {shown(repr(other))} in case or spaces alone. Spell both alike."
+    )
 
 
 def mend_of_unknown(for_training: bool) -> str:

@@ -42,8 +42,8 @@ class Problem(ABC):
     """The `AutoModelFor…` that serves it."""
     pipeline_tag: ClassVar[str]
     """The problem, as the Hub names it."""
-    metric: ClassVar[Metric]
-    """The one shown in tables and plots."""
+    metric: Metric
+    """The one shown in tables and plots; of the class, what a run had before its scores named theirs."""
     has_evaluation_loss: ClassVar[bool] = True
     """Whether an evaluation reports the loss."""
     without_effect: ClassVar[Mapping[str, str]] = {}
@@ -51,6 +51,8 @@ class Problem(ABC):
 
     labels: Sequence[str] | None = None
     """Names of the classes, in the order of their ids; `None` where there are none."""
+    notes: Sequence[str] = ()
+    """What a run says of the data, a line each, such as what was recognised in them."""
 
     @abstractmethod
     def __init__(self, tasks: Splits, args: Any) -> None:

@@ -1,20 +1,20 @@
 """Sentences and their words' tags as a model's inputs and labels."""
 
-import warnings
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from ..data.tags import entity_spans, in_scheme, to_iob2
 from ..data.text import shown
 from ..errors import InputError
-from .labels import mend_of_unknown
+from .labels import mend_of_unknown, misspelled, same_but_for_case
 from .problem import IS_CUT
 
 IGNORED = -100
 TAG_PLACES = "tag_places"
 """The column that tells, for each word, which of the sentence's labels is its own, counted from 0; -1 if none is."""
-LOST_ENTITIES = "lost_entities"
-"""The column of the numbers of entities that lie behind the cut as a whole."""
+LOST = "lost"
+"""The column of the numbers of entities, or where tags have no scheme of words, that lie behind the cut as a whole."""
 
 
 def encode_rows(
@@ -23,6 +23,7 @@ def encode_rows(
     tokenizer: PreTrainedTokenizerBase,
     columns: tuple[str, str],
     names: list[str] | None,
+    schemes: tuple[str, str],
     label2id: dict[str, int],
     where: str,
     max_length: int,
@@ -32,7 +33,7 @@ def encode_rows(
 ) -> dict[str, list]:
     """What the model takes, and `labels`, of a batch of sentences; the first subword of a word has its tag's id.
 
-    Beside these there are `tag_places`, `is_cut` and `lost_entities`, which are no inputs of the model.
+    Beside these there are `tag_places`, `is_cut` and `lost`, which are no inputs of the model.
 
     Args:
         rows: the sentences by column.
@@ -40,6 +41,7 @@ def encode_rows(
         tokenizer: cuts words into subwords.
         columns: of words and of tags.
         names: the tags' names, where they are numbers.
+        schemes: that the tags are written in, and that the labels are in.
         label2id: of the model.
         where: task and split, for messages.
         max_length: subwords after which a sentence is cut.
@@ -55,7 +57,7 @@ def encode_rows(
         if any(cell is None or None in cell for cell in cells):
             raise InputError(f"{where}, row {indices[i] + 1}: an empty value (null); fill it in or delete the row.")
     features = tokenizer(text, truncation=True, max_length=max_length, padding=padding, is_split_into_words=True)
-    own: dict[str, list] = {"labels": [], TAG_PLACES: [], IS_CUT: [], LOST_ENTITIES: []}
+    own: dict[str, list] = {"labels": [], TAG_PLACES: [], IS_CUT: [], LOST: []}
     for i, (words, row_tags) in enumerate(zip(text, tags, strict=True)):
         row = f"{where}, row {indices[i] + 1}"
         if len(words) != len(row_tags):
@@ -65,18 +67,16 @@ def encode_rows(
             )
         # A ClassLabel's -1 means that the tag was left out.
         spelled = [names[tag] if tag >= 0 else "-1" for tag in row_tags] if names else row_tags
-        if unknown := [tag for tag in spelled if tag not in label2id]:
-            raise InputError(
-                f"{row} ({shown(' '.join(words))}): unknown label {unknown[0]!r}; the model knows "
-                f"{', '.join(label2id)}. {mend_of_unknown(for_training)}"
-            )
-        first = [label2id[tag] for tag in spelled]
-        # A model may lack the `I-` of a type.
-        inside = [label2id.get(f"I{tag[1:]}") if tag.startswith("B-") else None for tag in spelled]
-        further = [own if i is None else i for own, i in zip(first, inside, strict=True)]
-        labels, places = _of_subwords(features.word_ids(i), first, further if all_subwords else None)
+        learnt = in_scheme(spelled, *schemes)
+        for tag, label in zip(spelled, learnt, strict=True):
+            if label not in label2id:
+                what = _of_unknown(tag, label, label2id, for_training)
+                raise InputError(f"{row} ({shown(' '.join(words))}): {what}")
+        first = [label2id[label] for label in learnt]
+        further = _further(learnt, schemes[1], label2id) if all_subwords else None
+        labels, places = _of_subwords(features.word_ids(i), first, further)
         is_cut = bool(features.encodings[i].overflowing)
-        lost = _lost_entities(spelled, places) if is_cut else 0
+        lost = _lost(learnt, places, schemes[1]) if is_cut else 0
         for name, value in zip(own, (labels, places, is_cut, lost), strict=True):
             own[name].append(value)
     features = {name: list(values) for name, values in features.items()} | own
@@ -84,6 +84,21 @@ def encode_rows(
         return features
     kept = [i for i, row in enumerate(own["labels"]) if any(label != IGNORED for label in row)]
     return {name: [values[i] for i in kept] for name, values in features.items()}
+
+
+def _further(labels: Sequence[str], scheme: str, label2id: dict[str, int]) -> list[int]:
+    """The label ids of each word's subwords behind the first."""
+    if scheme == "iob2":
+        # A model may lack the `I-` of a type.
+        return [label2id.get(f"I{label[1:]}" if label[0] == "B" else label, label2id[label]) for label in labels]
+    return [label2id[label] for label in labels]
+
+
+def _of_unknown(tag: str, label: str, known: dict[str, int], for_training: bool) -> str:
+    if other := same_but_for_case(label, known):
+        return misspelled(label, other)
+    as_label = f" ({label!r} as a label)" if label != tag else ""
+    return f"unknown label {tag!r}{as_label}; the model knows {', '.join(known)}. {mend_of_unknown(for_training)}"
 
 
 def _of_subwords(
@@ -107,13 +122,9 @@ def _of_subwords(
     return labels, places
 
 
-def _lost_entities(tags: Sequence[str], places: Sequence[int]) -> int:
-    """The number of entities, as the metric counts them, of which no word has a label."""
-    # Imported when it is needed: it imports scikit-learn, which takes a second.
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    with warnings.catch_warnings():
-        # Of tags without B- and I-, as those of parts of speech.
-        warnings.simplefilter("ignore", UserWarning)
-        entities = get_entities(list(tags))
-    return sum(all(place < 0 for place in places[start : end + 1]) for _, start, end in entities)
+def _lost(labels: Sequence[str], places: Sequence[int], scheme: str) -> int:
+    """The number of entities, or where there is no scheme of words, of which no word has a label."""
+    if scheme == "none":
+        return sum(place < 0 for place in places)
+    spans = entity_spans(to_iob2(labels, scheme))
+    return sum(all(place < 0 for place in places[first : last + 1]) for first, last in spans)

@@ -1,13 +1,13 @@
-"""Named entity recognition: words with one tag each, scored by entity."""
+"""Words with one tag each: entities, scored as such, or parts of speech."""
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import ClassLabel, Dataset, LargeList, List
+from datasets import Dataset
 from transformers import (
     AutoModelForTokenClassification,
     DataCollatorForTokenClassification,
@@ -17,13 +17,20 @@ from transformers import (
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
+from ..data.formats import Reading
+from ..data.tags import OUTSIDE, PREFIX_SCHEMES, TAG_SCHEMES, to_iob2
 from ..errors import InputError
+from ..metrics.tags import Tags, entity_scores, tag_accuracy, tag_scores
 from ..models.loading import ModelArguments
 from ..models.word_tokens import takes_words
 from ..scores import Metric
-from .labels import labels_by_task, predicted_labels, task_with_all_labels
-from .problem import IS_CUT, Problem, Splits, Tasks, distinct
-from .tag_features import IGNORED, LOST_ENTITIES, TAG_PLACES, encode_rows
+from .labels import defining_splits, predicted_labels
+from .problem import IS_CUT, Problem, Splits, Tasks
+from .tag_columns import TaggedWords, find_columns
+from .tag_features import IGNORED, LOST, TAG_PLACES, encode_rows
+from .tag_schemes import TaskSchemes, common_labels, entity_types, labels_of_types, scheme_of_model
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -38,14 +45,23 @@ class TokenClassificationArguments(DataArguments):
     """Data arguments of `run_ner.py`."""
 
     problem: ClassVar[str] = "ner"
-    list_columns: ClassVar[tuple[str, ...]] = ("tokens", "ner_tags")
 
     task_name: str = field(default="ner", metadata={"help": "Names the label column: `ner` reads `ner_tags`."})
     text_column_name: str | None = field(
-        default=None, metadata={"help": "The column of words. Default: `tokens`, else the first column."}
+        default=None, metadata={"help": "The column of words. Default: `tokens`, else the only one that can be."}
     )
     label_column_name: str | None = field(
-        default=None, metadata={"help": "The column of tags. Default: `{task_name}_tags`, else the second column."}
+        default=None,
+        metadata={"help": "The column of tags. Default: `{task_name}_tags`, else the only one that can be."},
+    )
+    tag_scheme: str | None = field(
+        default=None,
+        metadata={
+            "choices": TAG_SCHEMES,
+            "help": "How the tags are written; entities are learnt and scored as such whatever it is. `io`: runs of "
+            "equal tags are entities. `none`: each tag stands for itself (parts of speech), scored by accuracy. "
+            "Default: recognised in each task's tags.",
+        },
     )
     max_seq_length: int | None = field(
         default=None, metadata={"help": "Subwords after which a sentence is cut. Default: what the model takes."}
@@ -57,19 +73,39 @@ class TokenClassificationArguments(DataArguments):
         default=False, metadata={"help": "Give a word's tag to all of its subwords, not to the first alone."}
     )
     return_entity_level_metrics: bool = field(
-        default=False, metadata={"help": "Report the scores of each entity type beside the overall ones."}
+        default=False,
+        metadata={"help": "Report the scores of each entity type, or tag, beside the overall ones."},
     )
+
+    def __post_init__(self) -> None:
+        if self.tag_scheme is not None and self.tag_scheme not in TAG_SCHEMES:
+            raise InputError(f"--tag_scheme {self.tag_scheme} is unknown. Choose one of {', '.join(TAG_SCHEMES)}.")
+
+    @property
+    def label_by_default(self) -> str:
+        """What the column of tags is called where the user does not name it."""
+        return f"{self.task_name.lower()}_tags"
+
+    @property
+    def reading(self) -> Reading:
+        """As in the parent."""
+        columns = (self.text_column_name or "tokens", self.label_column_name or self.label_by_default)
+        return Reading(columns, self.tag_scheme)
 
 
 class TokenClassification(Problem):
     """Turns raw tasks into features, and predictions back into tags.
+
+    Whatever scheme the tags are written in, entities are learnt in IOB2, or by their types alone where the training
+    data has no prefixes (`io`). Tags that make up no entities (`none`) are learnt as they are.
 
     Args:
         tasks: raw datasets by split and task. The training tasks define the labels; without any, all others do.
         args: column names and options.
 
     Raises:
-        InputError: missing columns, tags without names, or label sets that do not fit together.
+        InputError: columns that are missing or cannot be told, odd tags, tags without names, label sets that do not
+            fit together, or labels that differ in case or surrounding spaces alone.
     """
 
     arguments = TokenClassificationArguments
@@ -81,7 +117,19 @@ class TokenClassification(Problem):
 
     def __init__(self, tasks: Splits, args: TokenClassificationArguments) -> None:
         super().__init__(tasks, args)
-        self.labels = common_labels(labels_by_task(tasks, self._tag_names))
+        found = TaskSchemes(
+            [
+                self._tagged(task, dataset, split)
+                for split, of_split in defining_splits(tasks).items()
+                for task, dataset in of_split.items()
+            ]
+        )
+        self.scheme = found.learnt
+        """What the labels are in: `iob2`, `io`, `none`, or that of a model which has labels already."""
+        if self.scheme == "none":
+            self.metric = Metric("accuracy")
+        self.labels = common_labels(found.tags_by_task, self.scheme)
+        self.notes = [found.described(args.label_by_default)]
 
     @property
     def label2id(self) -> dict[str, int]:
@@ -89,9 +137,13 @@ class TokenClassification(Problem):
         return {label: i for i, label in enumerate(self.labels)}
 
     def labels_beside(self, labels: Sequence[str]) -> list[str]:
-        """Tags of entity types of which the model has another one, such as `I-LOC` where it has `B-LOC`."""
-        types = {label[2:] for label in labels if label.startswith(("B-", "I-"))}
-        return [tag for tag in self.labels if tag not in labels and tag[2:] in types and tag.startswith(("B-", "I-"))]
+        """Those of entity types of which the model has another one, such as `I-LOC` where it has `B-LOC`."""
+        types = entity_types(self.labels, self.scheme)
+        own = scheme_of_model(labels, types)
+        if self.scheme == "none" or own not in PREFIX_SCHEMES:
+            return []
+        known = entity_types(labels, own)
+        return [label for label in labels_of_types([t for t in types if t in known], own) if label not in labels]
 
     def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
         """The column of words."""
@@ -102,11 +154,11 @@ class TokenClassification(Problem):
 
         Training sentences in which the tokenizer finds nothing to tag are left out. The other splits have `tag_places`
         too, from which a word's tag is read: its label's place among those of the sentence, -1 where it has none. A
-        warning tells how many sentences are cut.
+        warning tells how many sentences are cut, another which task has but one tag to learn.
 
         Raises:
-            InputError: an unknown tag, words and tags of unequal number, or an empty value; names task, split and row.
-                Or a tokenizer that glues words together.
+            InputError: an odd or unknown tag, words and tags of unequal number, or an empty value; names task, split
+                and row. Or a tokenizer that glues words together.
         """
         if not takes_words(tokenizer):
             raise InputError(
@@ -119,63 +171,72 @@ class TokenClassification(Problem):
         is_train = split == "train"
         encoded = {}
         for task, dataset in tasks.items():
-            text, tags = self._columns(task, dataset)
-            feature = dataset.features[tags]
+            words = self._tagged(task, dataset, split)
+            scheme = words.scheme or self.scheme
             encoded[task] = self.map_rows(
                 dataset,
                 encode_rows,
                 desc=f"Tokenizing {task} ({split})",
                 fn_kwargs={
                     "tokenizer": tokenizer,
-                    "columns": (text, tags),
-                    "names": feature.feature.names if isinstance(feature.feature, ClassLabel) else None,
+                    "columns": (words.text, words.column),
+                    "names": words.names,
+                    "schemes": (scheme, self.scheme),
                     "label2id": self.label2id,
-                    "where": f"task {task!r}, {split} split",
+                    "where": words.where,
                     "max_length": max_length,
                     "padding": self._padding,
                     "all_subwords": self.args.label_all_tokens,
                     "for_training": is_train,
                 },
             )
+            if is_train and len(words.occurring) == 1:
+                tag = words.occurring[0]
+                logger.warning("Task %r: all training tags are `%s`; it teaches nothing else.", task, tag)
         # A task of which no sentence is left has no columns.
         left = {task: dataset for task, dataset in encoded.items() if len(dataset)}
-        lost = sum(sum(dataset[LOST_ENTITIES][:]) for dataset in left.values())
-        lost_where = f"; entities behind the cut, which are not {'trained on' if is_train else 'scored'}: {lost}"
+        lost = sum(sum(dataset[LOST][:]) for dataset in left.values())
+        what = "words" if self.scheme == "none" else "entities"
+        lost_where = f"; {what} behind the cut, which are not {'trained on' if is_train else 'scored'}: {lost}"
         self.warn_of_cuts(left, split, max_length, tokenizer, "sentences", lost_where)
         for task, dataset in left.items():
-            helpers = [IS_CUT, LOST_ENTITIES, *([TAG_PLACES] if is_train else [])]
+            helpers = [IS_CUT, LOST, *([TAG_PLACES] if is_train else [])]
             inputs = [name for name in dataset.column_names if name not in (*helpers, TAG_PLACES)]
             # The places are hidden: with --remove_unused_columns False the trainer would put them into batches.
             encoded[task] = dataset.remove_columns(helpers).with_format(columns=inputs)
         return encoded
 
-    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Precision, recall and F1 of whole entities (seqeval's default mode), and accuracy of tags."""
-        # Imported when they are needed: with them comes scikit-learn, which takes a second.
-        from seqeval.metrics import accuracy_score, classification_report
+    def use_labels(self, labels: Sequence[str]) -> None:
+        """As in the parent; entities are written as the model does, which may have learnt another scheme.
 
+        Raises:
+            InputError: `label_all_tokens`, where the model marks the last word of an entity.
+        """
+        if self.scheme != "none":
+            types = entity_types(self.labels, self.scheme)
+            own = scheme_of_model(labels, types)
+            if own in ("iobes", "bilou") and not {*labels_of_types(types, own)} <= {*labels}:
+                own = "iob2"
+            elif own in ("iobes", "bilou"):
+                if self.args.label_all_tokens:
+                    raise InputError(
+                        f"--label_all_tokens does not go with a model whose labels are {own.upper()}, in which the "
+                        f"last word of an entity has one of its own; leave it out."
+                    )
+                logger.warning("The model's own labels are %s: tags are learnt and scored as such.", own.upper())
+            elif own == "io" and self.scheme != "io":
+                logger.warning("The model's labels have no prefixes: entities of one type that touch count as one.")
+            self.scheme = own
+        super().use_labels(labels)
+
+    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Precision, recall and F1 of whole entities, and accuracy of tags; without a scheme accuracy and macro F1."""
         predicted, true = self.tags(prediction.predictions, prediction.label_ids)
-        with warnings.catch_warnings():
-            # Without any entity seqeval averages over no types.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            report = classification_report(true, predicted, output_dict=True, zero_division=0)
-        overall = report.pop("micro avg", {"precision": 0.0, "recall": 0.0, "f1-score": 0.0})
-        metrics = {
-            "precision": overall["precision"],
-            "recall": overall["recall"],
-            "f1": overall["f1-score"],
-            "accuracy": accuracy_score(true, predicted),
-        }
-        if self.args.return_entity_level_metrics:
-            for entity in [name for name in report if not name.endswith(" avg")]:
-                of_entity = report[entity]
-                metrics |= {
-                    f"{entity}_precision": of_entity["precision"],
-                    f"{entity}_recall": of_entity["recall"],
-                    f"{entity}_f1": of_entity["f1-score"],
-                    f"{entity}_number": of_entity["support"],
-                }
-        return {name: float(value) for name, value in metrics.items()}
+        of_each = self.args.return_entity_level_metrics
+        if self.scheme == "none":
+            return tag_scores(predicted, true, of_each)
+        scores = entity_scores(self._entities(predicted), self._entities(true), of_each)
+        return {**scores, "accuracy": tag_accuracy(predicted, true)}
 
     def tags(self, predictions: Any, label_ids: Any) -> tuple[list[list[str]], list[list[str]]]:
         """Predicted and true tags of each sentence, from arrays of label ids, (sentences, subwords)."""
@@ -198,13 +259,15 @@ class TokenClassification(Problem):
     ) -> None:
         """Write the test split's `predictions{suffix}.txt`: a line for each sentence, with a tag for each word.
 
-        The tag is that of the word's first subword; `O` where the model saw none, behind the cut for instance.
+        The tag is that of the word's first subword; `O`, or `_` if the model has no `O`, where it saw none, behind the
+        cut for instance.
         """
         if stage != "predict":
             return
         predicted, _ = self.tags(prediction.predictions, prediction.label_ids)
+        unseen = OUTSIDE if OUTSIDE in self.labels else "_"
         lines = "".join(
-            " ".join("O" if place < 0 else tags[place] for place in places) + "\n"
+            " ".join(unseen if place < 0 else tags[place] for place in places) + "\n"
             for tags, places in zip(predicted, features.with_format(None)[TAG_PLACES], strict=True)
         )
         (folder / f"predictions{suffix}.txt").write_text(lines, encoding="utf-8")
@@ -214,66 +277,13 @@ class TokenClassification(Problem):
         return "max_length" if self.args.pad_to_max_length else False
 
     def _columns(self, task: str, dataset: Dataset) -> tuple[str, str]:
-        """The columns of words and of tags, after checking that they hold such."""
-        text, tags = find_columns(task, dataset.column_names, self.args)
-        if not _holds_strings(dataset.features[text]):
-            raise InputError(
-                f"Column {text!r} of task {task!r} holds {dataset.features[text]}; it must hold a list of words for "
-                f"each sentence, as strings."
-            )
-        if not (_holds_strings(dataset.features[tags]) or _holds_class_labels(dataset.features[tags])):
-            raise InputError(
-                f"Column {tags!r} of task {task!r} holds {dataset.features[tags]}; it must hold a list of tags for "
-                f"each sentence, as strings (B-PER, I-PER, O) or as a ClassLabel with names."
-            )
-        return text, tags
+        args = self.args
+        return find_columns(task, dataset, args.text_column_name, args.label_column_name, args.label_by_default)
 
-    def _tag_names(self, task: str, dataset: Dataset) -> list[str]:
-        _, tags = self._columns(task, dataset)
-        feature = dataset.features[tags]
-        return feature.feature.names if _holds_class_labels(feature) else distinct(dataset, tags)
+    def _tagged(self, task: str, dataset: Dataset, split: str) -> TaggedWords:
+        text, column = self._columns(task, dataset)
+        return TaggedWords(dataset, text, column, task, split, self.args.tag_scheme, known=self.labels or ())
 
-
-def find_columns(task: str, names: Sequence[str], args: TokenClassificationArguments) -> tuple[str, str]:
-    """The columns of words and of tags of a task's data, as Hugging Face's script finds them.
-
-    Raises:
-        InputError: a column that was named does not exist, or there are fewer than two.
-    """
-    if len(names) < 2:
-        raise InputError(f"The data of task {task!r} has the columns {list(names)}; it needs words and tags.")
-    tags = f"{args.task_name.lower()}_tags"
-    text = args.text_column_name or ("tokens" if "tokens" in names else names[0])
-    label = args.label_column_name or (tags if tags in names else names[1])
-    for argument, column in (("text_column_name", text), ("label_column_name", label)):
-        if column not in names:
-            raise InputError(f"--{argument} {column} is not a column of task {task!r}, which has {list(names)}.")
-    return text, label
-
-
-def common_labels(tags_by_task: Mapping[str, Sequence[str]]) -> list[str]:
-    """One label list for all tasks: `O`, then `B-` and `I-` of every entity type.
-
-    A small task may lack a type, but one task must have them all; otherwise the tasks spell their labels differently.
-
-    Raises:
-        InputError: two tasks each have an entity type that the other lacks.
-    """
-    types = {
-        task: {tag[2:] if tag.startswith(("B-", "I-")) else tag for tag in tags if tag != "O"}
-        for task, tags in tags_by_task.items()
-    }
-    entities = sorted(types[task_with_all_labels(types)])
-    prefixed = any(tag.startswith(("B-", "I-")) for tags in tags_by_task.values() for tag in tags)
-    if not prefixed:
-        return ["O", *entities]
-    return ["O", *(f"{prefix}-{name}" for name in entities for prefix in "BI")]
-
-
-def _holds_strings(feature: Any) -> bool:
-    dtype = getattr(feature.feature, "dtype", None) if isinstance(feature, List | LargeList) else None
-    return dtype in ("string", "large_string")
-
-
-def _holds_class_labels(feature: Any) -> bool:
-    return isinstance(feature, List | LargeList) and isinstance(feature.feature, ClassLabel)
+    def _entities(self, tags: Tags) -> list[list[str]]:
+        """Labels of sentences, which may be those of a model that learnt another scheme, in IOB2."""
+        return [to_iob2(row, self.scheme) for row in tags]

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import seqeval.metrics
 import torch
-from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -31,35 +32,9 @@ from hf_seqreptile.models.loading import ModelArguments, load_model
 from hf_seqreptile.problems.token_classification import (
     TokenClassification,
     TokenClassificationArguments,
-    common_labels,
     predicted_labels,
 )
-from tests import scripts
-
-WORDS = ["Juma", "Odhiambo", "alitembelea", "Nairobi", "jana"]
-TAGS = ["B-PER", "I-PER", "O", "B-LOC", "O"]
-IGNORED = -100
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return scripts.write_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(model_folder: str) -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(model_folder)
-
-
-def data(*rows: tuple[list[str], list[str]], **columns: str) -> Dataset:
-    text, tags = columns.get("text", "tokens"), columns.get("tags", "ner_tags")
-    return Dataset.from_dict({text: [row[0] for row in rows], tags: [row[1] for row in rows]})
-
-
-def problem(train: Dataset | dict[str, Dataset] | None = None, **options: Any) -> TokenClassification:
-    train = data((WORDS, TAGS)) if train is None else train
-    tasks = {"train": train if isinstance(train, dict) else {"sw": train}}
-    return TokenClassification(tasks, TokenClassificationArguments(**options))
+from tests.problems.tagging import IGNORED, TAGS, WORDS, class_labels, data, prediction, problem
 
 
 def encode(
@@ -147,32 +122,6 @@ def test_a_model_keeps_its_own_labels_where_it_has_those_of_the_data(tmp_path: P
         load_model(AutoModelForTokenClassification, ModelArguments(str(tmp_path)), other, list)
 
 
-# Labels.
-
-
-@pytest.mark.parametrize(
-    ("tags", "labels"),
-    [
-        ({"a": ["O", "B-PER"], "b": ["O"]}, ["O", "B-PER", "I-PER"]),
-        ({"a": ["B-PER", "I-LOC", "O"], "b": ["I-PER"]}, ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]),
-        ({"a": ["NOUN", "-LRB-", "VERB"]}, ["O", "-LRB-", "NOUN", "VERB"]),
-        ({"a": ["B-geo-loc", "B-person"]}, ["O", "B-geo-loc", "I-geo-loc", "B-person", "I-person"]),
-        ({"a": ["O"]}, ["O"]),
-    ],
-)
-def test_labels_of_all_tasks(tags: dict[str, list[str]], labels: list[str]) -> None:
-    assert common_labels(tags) == labels
-
-
-def test_labels_that_do_not_fit_together_are_refused() -> None:
-    with pytest.raises(InputError, match=r"task 'b' has \['TIME'\], which task 'a' lacks; that one has"):
-        common_labels({"a": ["B-PER", "B-LOC"], "b": ["B-PER", "B-TIME"]})
-
-
-def class_labels(*tags: str) -> Features:
-    return Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=list(tags)))})
-
-
 def test_class_labels_are_known_by_name(tokenizer: PreTrainedTokenizerBase) -> None:
     """Each task may number them in its own way; -1 is what `datasets` writes for a tag that was left out."""
     numbered = Dataset.from_dict(
@@ -195,28 +144,6 @@ def test_without_training_data_the_labels_are_those_of_all_other_splits() -> Non
     assert own == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 
 
-# Columns.
-
-
-@pytest.mark.parametrize(
-    ("options", "columns"),
-    [
-        ({}, {"text": "tokens", "tags": "ner_tags"}),
-        ({}, {"text": "first", "tags": "second"}),
-        ({"task_name": "POS"}, {"text": "tokens", "tags": "pos_tags"}),
-        ({"text_column_name": "words", "label_column_name": "labels"}, {"text": "words", "tags": "labels"}),
-    ],
-    ids=str,
-)
-def test_columns_are_found_as_hugging_faces_script_finds_them(
-    tokenizer: PreTrainedTokenizerBase, options: dict[str, Any], columns: dict[str, str]
-) -> None:
-    dataset = data((WORDS, TAGS), **columns)
-    its_problem = problem(dataset.add_column("more", ["x"]), **options)
-    assert its_problem.texts({"train": {"sw": dataset}}) == set(WORDS)
-    assert len(its_problem.encode({"sw": dataset}, tokenizer, "train")["sw"]) == 1
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -235,18 +162,6 @@ def test_data_that_does_not_fit_is_refused_in_every_split(
 ) -> None:
     with pytest.raises(InputError, match=message):
         problem().encode({"sw": change(data((WORDS, TAGS)))}, tokenizer, "test")
-
-
-# Predictions.
-
-
-def prediction(its_problem: TokenClassification, rows: list[list[tuple[str | None, str]]]) -> EvalPrediction:
-    """Of true and predicted tags; `None` is a subword without a tag."""
-    width = max(map(len, rows))
-    ids = its_problem.label2id
-    true = [[IGNORED if t is None else ids[t] for t, _ in row] + (width - len(row)) * [IGNORED] for row in rows]
-    found = [[ids[p] for _, p in row] + (width - len(row)) * [0] for row in rows]
-    return EvalPrediction(predictions=np.array(found), label_ids=np.array(true))
 
 
 ROWS: list[list[tuple[str | None, str]]] = [
@@ -271,6 +186,79 @@ def test_metrics_of_each_type() -> None:
     assert metrics["LOC_precision"] == 1 and metrics["LOC_recall"] == 0.5 and metrics["LOC_number"] == 2
     assert metrics["PER_f1"] == pytest.approx(2 / 3) and metrics["PER_number"] == 1
     assert metrics["f1"] == pytest.approx(2 / 3)
+
+
+def test_runs_of_equal_tags_are_scored_as_entities() -> None:
+    its_problem = problem(data((WORDS, ["PER", "ORG", "O", "LOC", "O"])), return_entity_level_metrics=True)
+    rows: list[list[tuple[str | None, str]]] = [[("ORG", "O"), ("ORG", "O"), ("O", "O"), ("PER", "PER")]]
+    metrics = its_problem.compute_metrics(prediction(its_problem, rows))
+    assert metrics == pytest.approx(
+        {"precision": 1, "recall": 1 / 2, "f1": 2 / 3, "accuracy": 1 / 2}
+        | {f"ORG_{name}": 0 for name in ("precision", "recall", "f1")} | {"ORG_number": 1}
+        | {f"PER_{name}": 1 for name in ("precision", "recall", "f1", "number")}
+    )  # fmt: skip
+    # Half of an entity is none, and its types are not cut.
+    rows = [[("ORG", "O"), ("ORG", "ORG"), ("PER", "ORG")]]
+    metrics = its_problem.compute_metrics(prediction(its_problem, rows))
+    assert (metrics["f1"], metrics["accuracy"]) == (0, pytest.approx(1 / 3))
+
+
+def test_tags_without_a_scheme_are_scored_word_by_word() -> None:
+    """CCONJ is not SCONJ, though they end alike."""
+    tags = ["NOUN", "CCONJ", "SCONJ", "VERB", "ADV"]
+    its_problem = problem(data((WORDS, tags)), return_entity_level_metrics=True)
+    true = ["CCONJ", "CCONJ", "NOUN", "NOUN", "VERB", "NOUN"]
+    found = ["SCONJ", "CCONJ", "NOUN", "NOUN", "NOUN", "VERB"]
+    rows: list[list[tuple[str | None, str]]] = [list(zip(true[:4], found[:4], strict=True))]
+    rows.append(list(zip(true[4:], found[4:], strict=True)))
+    metrics = its_problem.compute_metrics(prediction(its_problem, rows))
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(true, found)) == 1 / 2
+    assert metrics["macro_f1"] == pytest.approx(f1_score(true, found, average="macro", zero_division=0))
+    assert metrics["NOUN_f1"] == pytest.approx(2 / 3) and metrics["NOUN_number"] == 3
+    assert metrics["SCONJ_precision"] == metrics["SCONJ_recall"] == metrics["SCONJ_number"] == 0
+    assert "f1" not in metrics and "ADV_f1" not in metrics
+
+
+def test_a_model_of_another_scheme_keeps_it(tokenizer: PreTrainedTokenizerBase) -> None:
+    """One that has learnt IOB2, on data without prefixes, and one of BILOU."""
+    plain = data((WORDS, ["PER", "PER", "O", "LOC", "O"]))
+    its_problem = TokenClassification({"test": {"sw": plain}}, TokenClassificationArguments())
+    its_problem.use_labels(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
+    labels = np.array(its_problem.encode({"sw": plain}, tokenizer, "test")["sw"]["labels"][:])
+    rows = [[its_problem.labels[label] for label in row if label != IGNORED] for row in labels]
+    assert rows == [["B-PER", "I-PER", "O", "B-LOC", "O"]]
+    assert its_problem.compute_metrics(EvalPrediction(predictions=labels, label_ids=labels))["f1"] == 1
+
+    bilou = ["O", *(f"{position}-{name}" for position in "BILU" for name in ("PER", "LOC"))]
+    its_problem = problem()
+    its_problem.use_labels(bilou)
+    labels = np.array(its_problem.encode({"sw": data((WORDS, TAGS))}, tokenizer, "test")["sw"]["labels"][:])
+    rows = [[its_problem.labels[label] for label in row if label != IGNORED] for row in labels]
+    assert rows == [["B-PER", "L-PER", "O", "U-LOC", "O"]]
+    predicted: list[list[tuple[str | None, str]]] = [
+        [("B-PER", "B-PER"), ("L-PER", "L-PER"), ("U-PER", "U-PER"), ("U-LOC", "U-LOC"), ("U-LOC", "U-PER")]
+    ]
+    metrics = its_problem.compute_metrics(prediction(its_problem, predicted))
+    assert metrics["f1"] == pytest.approx(3 / 4) and metrics["accuracy"] == pytest.approx(4 / 5)
+    # Half of the scheme is none.
+    its_problem = problem()
+    its_problem.use_labels([*its_problem.labels, "U-PER"])
+    assert its_problem.scheme == "iob2"
+    with pytest.raises(InputError, match="--label_all_tokens does not go with a model whose labels are BILOU"):
+        problem(label_all_tokens=True).use_labels(bilou)
+
+
+def test_a_word_that_the_model_sees_nothing_of_has_no_part_of_speech(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = data((WORDS, ["PROPN", "PROPN", "VERB", "PROPN", "ADV"]))
+    its_problem = problem(rows, max_seq_length=5)
+    with caplog.at_level(logging.WARNING):
+        features = its_problem.encode({"sw": rows}, tokenizer, "test")["sw"]
+    assert "1 of 1; words behind the cut, which are not scored: 3." in caplog.text
+    labels = np.array(features["labels"][:])
+    its_problem.write_predictions(tmp_path, "predict", "", PredictionOutput(labels, labels, None), features)
+    assert (tmp_path / "predictions.txt").read_text(encoding="utf-8") == "PROPN PROPN _ _ _\n"
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,0 +1,90 @@
+"""Columns of words and tags: by name, or as the only ones that can be; never a guess."""
+
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from hf_seqreptile import InputError
+from hf_seqreptile.problems.tag_columns import find_columns
+from hf_seqreptile.problems.token_classification import TokenClassificationArguments
+from tests.problems.tagging import TAGS, WORDS, data, problem
+
+
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    [
+        ({}, {"text": "tokens", "tags": "ner_tags"}),
+        ({}, {"text": "first", "tags": "second"}),
+        ({"task_name": "POS"}, {"text": "tokens", "tags": "pos_tags"}),
+        ({"text_column_name": "words", "label_column_name": "labels"}, {"text": "words", "tags": "labels"}),
+    ],
+    ids=str,
+)
+def test_columns_are_found_as_hugging_faces_script_finds_them(
+    tokenizer: PreTrainedTokenizerBase, options: dict[str, Any], columns: dict[str, str]
+) -> None:
+    dataset = data((WORDS, TAGS), **columns)
+    its_problem = problem(dataset.add_column("more", ["x"]), **options)
+    assert its_problem.texts({"train": {"sw": dataset}}) == set(WORDS)
+    assert len(its_problem.encode({"sw": dataset}, tokenizer, "train")["sw"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "found"),
+    [
+        ({"id": ["1"], "tokens": [WORDS], "tags": [TAGS]}, {}, ("tokens", "tags")),
+        ({"id": ["1"], "tags": [TAGS], "tokens": [WORDS]}, {}, ("tokens", "tags")),
+        ({"words": [WORDS], "lang": ["sw"], "ner_tags": [TAGS], "n": [[1]]}, {}, ("words", "ner_tags")),
+        ({"labels": [TAGS], "words": [WORDS]}, {}, ("words", "labels")),
+        ({"tokens": [WORDS], "pos_tags": [WORDS], "ner_tags": [TAGS]}, {}, ("tokens", "ner_tags")),
+        ({"tokens": [WORDS], "raw": [WORDS], "tags": [TAGS]}, {"label_column_name": "tags"}, ("tokens", "tags")),
+        ({"raw": [WORDS], "tokens": [TAGS]}, {"text_column_name": "raw"}, ("raw", "tokens")),
+        ({"tokens": [TAGS], "raw": [WORDS]}, {"label_column_name": "tokens"}, ("raw", "tokens")),
+    ],
+    ids=str,
+)
+def test_columns_are_taken_by_name_or_as_the_only_ones(
+    columns: dict[str, list], options: dict[str, str], found: tuple[str, str]
+) -> None:
+    args = TokenClassificationArguments(**options)
+    dataset = Dataset.from_dict(columns)
+    assert find_columns("sw", dataset, args.text_column_name, args.label_column_name, args.label_by_default) == found
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        ({"tokens": [WORDS], "tags": [TAGS], "pos": [WORDS]}, {},
+         "Task 'sw': the column of tags may be any of tags, pos. Name it with --label_column_name."),
+        ({"words": [WORDS], "pos": [["N"] * 5]}, {},
+         "Task 'sw': the column of tags may be any of words, pos. Name it with --label_column_name."),
+        ({"a": [WORDS], "b": [WORDS], "ner_tags": [TAGS]}, {},
+         "Task 'sw': the column of words may be any of a, b. Name it with --text_column_name."),
+        ({"id": ["1"], "tokens": [WORDS], "tags": ["O O"]}, {},
+         "Task 'sw': the column of tags is none of id, tokens, tags for sure. Name it with --label_column_name."),
+        ({"tokens": [WORDS], "tags": [[0, 1]]}, {}, r"Column 'tags' of task 'sw' holds List\(Value\('int64'\)\)"),
+        ({"tokens": [WORDS], "tags": [TAGS]}, {"label_column_name": "tokens", "text_column_name": "tokens"},
+         "--text_column_name and --label_column_name both name 'tokens'. Give each its own column."),
+        ({"x_tags": [WORDS], "y": [TAGS], "z": [TAGS]}, {"task_name": "x", "text_column_name": "x_tags"},
+         "the column of tags may be any of y, z"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_columns_that_cannot_be_told_are_refused(
+    columns: dict[str, list], options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        problem(Dataset.from_dict(columns), **options)
+
+
+def test_words_are_not_taken_for_tags() -> None:
+    """More tags than a scheme has, nearly as many as words; the user may say that they are tags."""
+    lemmas = Dataset.from_dict(
+        {"tokens": [[f"w{i}" for i in range(150)]], "lemmas": [[f"l{i}" for i in range(120)] * 2]}
+    )
+    message = "task 'sw', train split: 120 different tags in the column 'lemmas' for 150 different words"
+    with pytest.raises(InputError, match=message):
+        problem(lemmas)
+    assert len(problem(lemmas, tag_scheme="none").labels) == 120
