@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,18 +108,19 @@ def score_table(rows: ScoreRows, title: str) -> str:
     return markdown_table([f"{title} (%)", *columns], body)
 
 
-def write_scores(folder: Path, tables: ScoreTables, zero_shot: Sequence[str]) -> Path:
+def write_scores(folder: Path, tables: ScoreTables, zero_shot: Sequence[str], metric: Metric | None = None) -> Path:
     """Write scores.md, a table for each split, and scores.json, the same as fractions, into `folder`.
 
     Args:
         folder: made if it does not exist.
         tables: for each split its rows of scores.
         zero_shot: the languages without training examples.
+        metric: what the scores are. Default: the files do not say.
 
     Returns:
         The path of scores.md.
     """
-    parts = ["# Scores"]
+    parts = [f"# Scores: {metric.label}" if metric else "# Scores"]
     for split, rows in tables.items():
         parts += [f"## {escape_markdown(split)}", score_table(rows, split)]
     if zero_shot:
@@ -128,7 +129,8 @@ def write_scores(folder: Path, tables: ScoreTables, zero_shot: Sequence[str]) ->
         split: {name: {task: _finite(score) for task, score in scores.items()} for name, scores in rows.items()}
         for split, rows in tables.items()
     }
-    text = json.dumps({"zero_shot": list(zero_shot), "scores": fractions}, indent=2, ensure_ascii=False)
+    named = {"metric": asdict(metric)} if metric else {}
+    text = json.dumps(named | {"zero_shot": list(zero_shot), "scores": fractions}, indent=2, ensure_ascii=False)
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SCORES_FILE

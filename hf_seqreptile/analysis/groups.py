@@ -12,7 +12,7 @@ from .runs import SavedRun
 SYMBOLS = {name: one.symbol for name, one in settings_of(MultiTaskTrainingArguments).items() if one.symbol} | {
     "learning_rate": "α"
 }
-NEVER_IN_A_LABEL = {"problem", "tasks", "base_model"}
+NEVER_IN_A_LABEL = {"problem", "metric", "tasks", "base_model"}
 MOST_IN_A_LABEL = 2
 
 

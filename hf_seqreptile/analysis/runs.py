@@ -112,8 +112,8 @@ class SavedRun:
         """What the result depends on, seeds aside: the problem, the data, the start and the training arguments."""
         given = {name: value for name, value in self.arguments.items() if _has_effect(name)}
         own = {name: self.setting(name) for name in MAIN_SETTINGS}
-        data = {"problem": self.problem, "tasks": self.tasks, "train_samples": self.train_samples}
-        return data | {"base_model": self.base_model} | given | own
+        data = {"problem": self.problem, "metric": self.metric.name, "tasks": self.tasks}
+        return data | {"train_samples": self.train_samples, "base_model": self.base_model} | given | own
 
     def score(self, split: str = "test", task: str = AVERAGE) -> float | None:
         """The final score, as a fraction, of one task or on average; `None` where there is none."""
@@ -143,13 +143,14 @@ def read_run(folder: Path) -> SavedRun:
     models = sorted(path.parent for path in folder.glob(f"*/{TRAINING_ARGUMENTS_FILE}"))
     of_stl = [model for model in models if read_object(model / TRAINING_ARGUMENTS_FILE).get("method") == "stl"]
     if of_stl and (folder / SCORES_JSON).is_file():
-        scores, zero_shot = _read_scores(folder)
+        scores, zero_shot, metric = _read_scores(folder)
         runs = [_read_model(model) for model in of_stl]
         counts = {n: sum(r.results[n] for r in runs) for n in COUNTS if all(n in r.results for r in runs)}
         tasks = [model.name for model in of_stl]
         return replace(
             runs[0], folder=folder, scores=scores, results=_read_results(folder) | counts, zero_shot=zero_shot,
-            tasks=tasks, languages=tasks, log=[], train_samples=counts.get("train_samples"), is_gathered=True,
+            tasks=tasks, languages=tasks, log=[], train_samples=counts.get("train_samples"),
+            metric=metric or runs[0].metric, is_gathered=True,
         )  # fmt: skip
     raise InputError(
         f"{folder} has no {TRAINING_ARGUMENTS_FILE}, so no training has finished there. Give the --output_dir of a "
@@ -162,7 +163,7 @@ def _read_model(folder: Path) -> SavedRun:
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     config = read_object(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME))
     problem = _problem(config, folder)
-    scores, zero_shot = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [])
+    scores, zero_shot, metric = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [], None)
     languages, base_model, evaluated_on = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None, None)
     log, results = _read_log(folder), _read_results(folder)
     return SavedRun(
@@ -180,7 +181,7 @@ def _read_model(folder: Path) -> SavedRun:
         base_model=base_model,
         evaluated_on=evaluated_on,
         log=log,
-        metric=problem.metric,
+        metric=metric or problem.metric,
         is_adapter=is_adapter,
     )
 
@@ -255,14 +256,22 @@ def _read_card(folder: Path) -> tuple[list[str], str | None, str | None]:
     return languages, base_model, evaluated_on
 
 
-def _read_scores(folder: Path) -> tuple[ScoreTables, list[str]]:
+def _read_scores(folder: Path) -> tuple[ScoreTables, list[str], Metric | None]:
+    """The scores, the zero-shot tasks, and the metric where the file names it."""
     path = folder / SCORES_JSON
     content = read_object(path)
     tables, zero_shot = content.get("scores", {}), content.get("zero_shot", [])
     check(is_nested(tables, 3), path, "`scores` are not tables of numbers")
     check(are_texts(zero_shot), path, "`zero_shot` is not a list of texts")
     scores = {split: {name: without_null(row) for name, row in rows.items()} for split, rows in tables.items()}
-    return scores, zero_shot
+    return scores, zero_shot, _metric(content["metric"], path) if "metric" in content else None
+
+
+def _metric(content: Any, path: Path) -> Metric:
+    named: dict[str, Any] = content if isinstance(content, dict) else {}
+    name, perfect = named.get("name"), named.get("perfect", 0)
+    check(isinstance(name, str) and isinstance(perfect, int | float) and perfect > 0, path, "`metric` is none")
+    return Metric(str(name), perfect)
 
 
 def _is_logged(entry: Any) -> bool:

@@ -7,14 +7,14 @@ from transformers import set_seed
 from ..console.arguments import parse_arguments
 from ..console.bad_input import bad_input_exits
 from ..console.verbosity import verbosity_put_back
-from ..data import load_tasks
+from ..data.load import load_all_rows, take_samples
 from ..models.class_head import add_unpredicted, label_names
 from ..models.loading import load_model
 from ..problems.problem import Problem, Splits
 from ..publishing.hub_repository import push_all
 from ..training.training_args import MultiTaskTrainingArguments
 from .dry_run import DryRunArguments, dry_run
-from .finished_run import finish, refuse_results_of_another_model, report
+from .finished_run import finish, refuse_results_of_another_model, refuse_scores_by_another_metric, report
 from .steps import (
     evaluate,
     plan_runs,
@@ -50,10 +50,15 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             return
         set_up_logging(args)
         with args.main_process_first(desc="loading"):
-            tasks: Splits = load_tasks(
+            rows = load_all_rows(
                 data_args, wanted_splits(args), cache_dir=model_args.cache_dir, token=model_args.token
             )
-        problem: Problem = problem_class(tasks, data_args)
+        # All rows tell the labels, however few of them are used.
+        problem: Problem = problem_class(rows, data_args)
+        tasks: Splits = take_samples(rows, data_args)
+        refuse_scores_by_another_metric(args, problem.metric)
+        if args.process_index == 0:
+            print(*problem.notes, sep="\n", end="\n" if problem.notes else "", flush=True)
         if not problem.has_evaluation_loss and args.metric_for_best_model == "loss":
             # The default that transformers sets.
             args.metric_for_best_model, args.greater_is_better = problem.metric.name, True
@@ -94,7 +99,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             if args.do_predict:
                 metrics |= predict(trainer, features["test"], problem.write_predictions)
             finished.append(finish(run, trainer, metrics, model_args, data_args, problem))
-        report(finished, args)
+        report(finished, args, problem.metric)
         # A process that leaves while another still writes would close the connections under it.
         trainer.accelerator.wait_for_everyone()
         trainer.end()

@@ -63,6 +63,20 @@ def refuse_results_of_another_model(args: MultiTaskTrainingArguments, model: str
         )
 
 
+def refuse_scores_by_another_metric(args: MultiTaskTrainingArguments, metric: Metric) -> None:
+    """Refuse to evaluate into the folder of a finished run whose scores are by another metric.
+
+    Raises:
+        InputError: as said.
+    """
+    saved = None if args.do_train else finished_run_in(args.folder)
+    if saved and any(saved.scores.values()) and saved.metric != metric:
+        raise InputError(
+            f"--output_dir {args.folder} holds scores by {saved.metric.label}, and this evaluation is by "
+            f"{metric.label}; choose another folder."
+        )
+
+
 def finish(
     run: Run,
     trainer: MultiTaskMixin,
@@ -88,9 +102,9 @@ def finish(
         folder, saved = run.args.folder, finished_run_in(run.args.folder)
         name = saved.method if saved else "model"
         now = score_tables(run, trainer.state.log_history, metrics, problem.metric, name)
-        finished.tables = merged([saved.scores, now] if saved else [now])
+        finished.tables = merged([saved.scores, now] if saved and saved.metric == problem.metric else [now])
         zero_shot = _zero_shot(run, saved)
-        write_scores(folder, finished.tables, zero_shot)
+        write_scores(folder, finished.tables, zero_shot, problem.metric)
         if run.args.do_train:
             # Imported when it is needed: matplotlib takes most of a second.
             from ..plots import plot_training
@@ -121,13 +135,13 @@ def _no_answer_threshold(data_args: DataArguments) -> float | None:
     return None
 
 
-def report(finished: Sequence[FinishedRun], args: MultiTaskTrainingArguments) -> None:
+def report(finished: Sequence[FinishedRun], args: MultiTaskTrainingArguments, metric: Metric) -> None:
     """Print the scores and where everything is; scores of runs in folders of their own are gathered above."""
     if args.process_index != 0:
         return
     if [one.run.args.folder for one in finished] != [args.folder]:
         _gather_results(finished, args.folder)
-        write_scores(args.folder, merged([one.tables for one in finished]), zero_shot=[])
+        write_scores(args.folder, merged([one.tables for one in finished]), [], metric)
     if any(one.tables for one in finished):
         print("\n" + (args.folder / SCORES_FILE).read_text(encoding="utf-8"))
     for one in finished:

@@ -17,6 +17,15 @@ name = {name}  # this folder, or the model's id on the Hub
 text = "Angela Merkel was born in Hamburg ."  # words and punctuation apart, as in the training data
 print([(text[e["start"] : e["end"]].strip(), e["entity_group"]) for e in tag(text)])"""
 
+EACH_WORD = """\
+{imports}from transformers import pipeline
+
+name = {name}  # this folder, or the model's id on the Hub
+{load}tag = pipeline("token-classification", model={model})
+text = "Angela Merkel was born in Hamburg ."  # words and punctuation apart, as in the training data
+first = [e for e in tag(text) if e["start"] == 0 or " " in text[e["start"] - 1 : e["start"] + 1]]  # tokens of words
+print([(text[e["start"] :].split()[0], e["entity"]) for e in first])"""
+
 TEXT_CLASSIFICATION = """\
 {imports}from transformers import pipeline
 
@@ -79,6 +88,9 @@ def usage(pipeline_tag: str, name: str, model: Any, no_answer_threshold: float |
         load, argument = f"model = {load}\n", "model, tokenizer=name"
     no_answer = "" if no_answer_threshold is None else NO_ANSWER.format(threshold=no_answer_threshold)
     quoted = json.dumps(name, ensure_ascii=False)
-    return LINES[pipeline_tag].format(
+    # Without a label for what is outside of entities, as of parts of speech, neighbours of one label are no unit.
+    known = {*(model.config.label2id or ())}
+    are_of_words = pipeline_tag == "token-classification" and known and not known & {"O", "LABEL_0"}
+    return (EACH_WORD if are_of_words else LINES[pipeline_tag]).format(
         imports=imports, names=names, name=quoted, load=load, model=argument, no_answer=no_answer
     )

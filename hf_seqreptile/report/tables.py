@@ -140,7 +140,8 @@ def make_tables(runs: Sequence[SavedRun]) -> list[Table]:
         of_problem = [run for run in runs if run.problem == problem]
         for split in dict.fromkeys(split for run in of_problem for split in run.scores):
             for metric in dict.fromkeys(m for run in of_problem for m in _metrics(run, split)):
-                scored = [s for run in of_problem if (s := _scored(run, split, metric)).own]
+                by_metric = [run for run in of_problem if metric in _metrics(run, split)]
+                scored = [s for run in by_metric if (s := _scored(run, split, metric)).own]
                 tables += _tables(scored, split, metric)
     return tables
 
