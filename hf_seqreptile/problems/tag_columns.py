@@ -177,8 +177,10 @@ def find_columns(
 def _the_only(task: str, names: Sequence[str], candidates: Sequence[str], what: str, argument: str) -> str:
     if len(candidates) == 1:
         return candidates[0]
-    which = f"may be any of {', '.join(candidates)}" if candidates else f"is none of {', '.join(names)} for sure"
-    raise InputError(f"Task {task!r}: the column of {what} {which}. Name it with --{argument}.")
+    which = f"it may be any of {', '.join(candidates)}" if candidates else f"there are {', '.join(names)}"
+    raise InputError(
+        f"Task {task!r}: which column holds the {what} cannot be told; {which}. Name it with --{argument}."
+    )
 
 
 def _check_features(task: str, dataset: Dataset, text: str, label: str) -> None:

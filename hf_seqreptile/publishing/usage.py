@@ -23,8 +23,10 @@ EACH_WORD = """\
 name = {name}  # this folder, or the model's id on the Hub
 {load}tag = pipeline("token-classification", model={model})
 text = "Angela Merkel was born in Hamburg ."  # words and punctuation apart, as in the training data
-first = [e for e in tag(text) if e["start"] == 0 or " " in text[e["start"] - 1 : e["start"] + 1]]  # tokens of words
-print([(text[e["start"] :].split()[0], e["entity"]) for e in first])"""
+tags = {{}}
+for token in tag(text):  # a word's tag is that of its first token
+    tags.setdefault(text[: token["end"]].count(" "), token["entity"])
+print([(word, tags.get(i)) for i, word in enumerate(text.split())])"""
 
 TEXT_CLASSIFICATION = """\
 {imports}from transformers import pipeline

@@ -116,7 +116,7 @@ def test_arguments(refusal: Callable[..., str], arguments: list[str], message: s
         ("a.csv", "tokens,ner_tags\nBonn is,B_LOC O\n",
          "task 'de', train split, row 1 (Bonn is): `B_LOC` is not a tag"),
         ("a.jsonl", '{"tokens": ["Bonn"], "tags": ["O"], "pos": ["X"]}\n',
-         "Task 'de': the column of tags may be any of tags, pos. Name it with --label_column_name."),
+         "Task 'de': which column holds the tags cannot be told; it may be any of tags, pos. Name it"),
         ("a.conll", "", "a.conll is an empty file."),
         ("a.conll", "\n\n", "a.conll holds no sentences."),
         ("a.jsonl", SOUND + '{"tokens": ["Bonn",\n', "a.jsonl, line 2: not JSON ("),

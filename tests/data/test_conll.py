@@ -14,6 +14,7 @@ from hf_seqreptile.data.tags import is_tag
 from hf_seqreptile.errors import InputError
 
 Sentence = tuple[list[str], list[str]]
+UD = Path(__file__).parents[3] / "shared/data/ud"
 
 ORDERS: dict[str, Callable[[int, str, str], list[str]]] = {
     "token tag": lambda index, token, tag: [token, tag],
@@ -186,3 +187,14 @@ def test_a_file_without_sentences_is_refused(
 ) -> None:
     path = write("de.conll", content)
     assert refusal(train_file=[path]).startswith(f"Task 'de', train data: {path} holds no sentences.")
+
+
+@pytest.mark.skipif(not UD.is_dir(), reason=f"{UD} is not there: it is no part of the project")
+def test_real_universal_dependencies_in_three_columns(tmp_path: Path) -> None:
+    """Ranges and empty nodes are skipped, and so are comments."""
+    rows = [line.split("\t") for line in (UD / "en/dev.conllu").read_text(encoding="utf-8").splitlines()]
+    path = tmp_path / "en.conllu"
+    path.write_text("".join("\t".join(r if len(r) < 4 else [r[0], r[1], r[3]]) + "\n" for r in rows), encoding="utf-8")
+    read_words = [word for words, _ in read(path) for word in words]
+    assert read_words == [row[1] for row in rows if row[0].isdigit()]
+    assert {tag for _, tags in read(path) for tag in tags} == {row[3] for row in rows if row[0].isdigit()}
