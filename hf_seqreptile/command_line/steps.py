@@ -146,7 +146,7 @@ def train(trainer: MultiTaskMixin) -> None:
         with failed_writes_explained(folder):
             for stale in (CARD_FILE, SCORES_FILE, SCORES_JSON):
                 (folder / stale).unlink(missing_ok=True)
-            trainer.args.save(folder)
+            trainer.run_args.save(folder)
     trainer.save_model()
     metrics = dict(result.metrics) | {"train_samples": len(trainer.tasks or ())}
     trainer.save_metrics("train", metrics)
