@@ -27,6 +27,7 @@ from .labels import (
     defining_splits,
     labels_by_task,
     mend_of_unknown,
+    misspelled,
     predicted_labels,
     same_but_for_case,
     task_with_all_labels,
@@ -291,14 +292,8 @@ def _check_spelling(tasks: Splits) -> None:
     for label, (split, task, dataset, value) in places.items():
         if other := same_but_for_case(label, known):
             row = dataset[LABEL][:].index(value) + 1
-            raise InputError(f"task {task!r}, {split} split, row {row}: {_misspelled(label, other)}")
+            raise InputError(f"task {task!r}, {split} split, row {row}: {misspelled(label, other)}")
         known.append(label)
-
-
-def _misspelled(label: str, other: str) -> str:
-    return (
-        f"the label {shown(repr(label))} differs from {shown(repr(other))} in case or spaces alone. Spell both alike."
-    )
 
 
 def _meaning() -> str:
@@ -329,7 +324,7 @@ def _encode_rows(
             continue
         if name not in label2id:
             if other := same_but_for_case(name, label2id):
-                raise InputError(f"{row}: {_misspelled(name, other)}")
+                raise InputError(f"{row}: {misspelled(name, other)}")
             raise InputError(
                 f"{row}: unknown label {name!r}; the model knows {', '.join(label2id)}. "
                 f"{mend_of_unknown(for_training)}"

@@ -135,7 +135,7 @@ def entity_types(labels: Sequence[str], scheme: str) -> list[str]:
 
 
 def scheme_of_model(labels: Sequence[str], types: Collection[str]) -> str:
-    """The scheme of a model's labels, as far as they are of these entity types; `io` where they have no prefixes."""
+    """The scheme of a model's labels, of these entity types if it has any; `io` where they have no prefixes."""
     own = {label for label in labels if label not in types and position_and_type(label, "iob2")[1] in types}
     if not own and not {*labels} & {*types}:
         own = set(filter(is_tag, labels))

@@ -248,6 +248,36 @@ def test_a_model_of_another_scheme_keeps_it(tokenizer: PreTrainedTokenizerBase) 
         problem(label_all_tokens=True).use_labels(bilou)
 
 
+@pytest.mark.parametrize(
+    ("tags", "model", "beside"),
+    [
+        (TAGS, ["O", "B-PER", "I-PER", "B-LOC"], ["I-LOC"]),
+        (TAGS, ["O", "I-PER", "I-LOC", "B-LOC"], ["B-PER"]),
+        (TAGS, ["O", "B-PER", "I-PER"], []),
+        (TAGS, ["O", "B-PER", "I-PER", "L-PER"], ["U-PER"]),
+        (["PER", "PER", "O", "LOC", "O"], ["O", "B-PER"], ["I-PER"]),
+        (TAGS, ["O", "PER", "LOC"], []),
+        (["PROPN", "PROPN", "VERB", "PROPN", "ADV"], ["PROPN", "VERB"], []),
+    ],
+)
+def test_a_model_that_is_only_evaluated_is_given_labels_of_types_that_it_knows(
+    tags: list[str], model: list[str], beside: list[str]
+) -> None:
+    assert problem(data((WORDS, tags))).labels_beside(model) == beside
+
+
+def test_entities_that_touch_are_one_to_a_model_without_prefixes(
+    tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    its_problem = problem(data((WORDS, ["B-PER", "B-PER", "O", "B-LOC", "I-LOC"])))
+    with caplog.at_level(logging.WARNING):
+        its_problem.use_labels(["O", "PER", "LOC"])
+    assert "have no prefixes: entities of one type that touch count as one." in caplog.text
+    rows: list[list[tuple[str | None, str]]] = [[("PER", "PER"), ("PER", "PER"), ("O", "LOC"), ("LOC", "LOC")]]
+    metrics = its_problem.compute_metrics(prediction(its_problem, rows))
+    assert metrics["f1"] == 1 / 2 and metrics["accuracy"] == 3 / 4
+
+
 def test_a_word_that_the_model_sees_nothing_of_has_no_part_of_speech(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
 ) -> None:
