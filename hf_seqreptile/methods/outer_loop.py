@@ -157,6 +157,11 @@ class OuterLoopMixin(MultiTaskMixin):
         return identity | {"processes": self.args.world_size}
 
     @property
+    def weights_in_checkpoint(self) -> int:
+        """As in the parent: θ in the middle of a trajectory, where it can be saved there."""
+        return super().weights_in_checkpoint + (not self.trajectories_are_separate)
+
+    @property
     def can_save(self) -> bool:
         """As in the parent; where trajectories are separate, between two outer updates not."""
         return super().can_save and not (self.trajectories_are_separate and self.is_between_outer_updates)

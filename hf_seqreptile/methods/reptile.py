@@ -110,6 +110,11 @@ class ReptileMixin(OuterLoopMixin):
         )
         return plan
 
+    @property
+    def optimizers_in_checkpoint(self) -> int:
+        """As in the parent: none, since each trajectory starts with a fresh one."""
+        return 0
+
     def describe_training(self) -> str:
         """As in the parent."""
         return (

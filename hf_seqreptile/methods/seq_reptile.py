@@ -70,6 +70,11 @@ class SeqReptileMixin(OuterLoopMixin):
                 load_optimizer_state(self.optimizer, Path(checkpoint), self.args.process_index)
 
     @property
+    def optimizers_in_checkpoint(self) -> int:
+        """As in the parent: of each process that follows a trajectory of its own."""
+        return super().optimizers_in_checkpoint * (1 if self.processes_share_draws else self.args.world_size)
+
+    @property
     def _has_own_optimizer_state(self) -> bool:
         """Whether this process's optimizer differs from the main process's, whose state the stock trainer saves."""
         return not self.processes_share_draws and self.args.process_index > 0

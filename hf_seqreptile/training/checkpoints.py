@@ -299,6 +299,16 @@ class ResumableMixin(DamageExplainedMixin):
         came = torch.tensor(int(self._signal.came), device=self.args.device)
         return bool(self.accelerator.reduce(came, reduction="sum"))
 
+    @property
+    def weights_in_checkpoint(self) -> int:
+        """How often a checkpoint may hold the trainable parameters beside the model. Methods extend it."""
+        return 0
+
+    @property
+    def optimizers_in_checkpoint(self) -> int:
+        """How many optimizers' states a checkpoint holds. Methods extend it."""
+        return 1
+
     def multitask_state(self) -> dict[str, Any]:
         """What a checkpoint needs beyond the stock trainer's state, as JSON. Methods extend it."""
         return {"run": self.run_identity()}

@@ -13,6 +13,7 @@ from transformers.trainer_utils import TrainOutput, seed_worker
 from ..errors import InputError
 from ..publishing.training_facts import SettingRow, TrainingFacts
 from .backends import check_sharding, refuse_unsupported_backends
+from .checkpoint_size import checkpoint_notes
 from .draw_losses import DrawLossMixin
 from .gradient_alignment import GradientAlignmentMixin
 from .interruption import outlive_sigterm
@@ -139,7 +140,11 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             processes=self.args.world_size,
             batch_size=self._train_batch_size,
             accumulation_steps=self._micro_batches_per_draw,
-            notes=self._warnings(optimizer_steps) + self._alignment_notes(),
+            notes=[
+                *self._warnings(optimizer_steps),
+                *self._alignment_notes(),
+                *checkpoint_notes(self, optimizer_steps, sampler.steps_per_epoch),
+            ],
         )
 
     def _warnings(self, optimizer_steps: int) -> list[str]:
