@@ -75,7 +75,7 @@ class TaskSchemes:
         where = f" (column {', '.join(map(repr, sorted(columns)))})" if columns else ""
         by = ", as --tag_scheme says" if self._schemes[0][0].given else ""
         is_other = self.learnt == "iob2" and {*tasks} - {SHOWN_AS["iob2"], SHOWN_AS[None]}
-        learnt = " Learnt and scored as IOB2." if is_other else ""
+        learnt = " Converted to IOB2." if is_other else ""
         score = " Scored by accuracy." if self.learnt == "none" else ""
         return f"Tags{where}: {which}{by}.{learnt}{score}"
 

@@ -65,7 +65,7 @@ def test_a_model_learns_iob2_whatever_the_data_is_written_in(
     spelled = [of_numbers.labels[label] for label in labels if label != IGNORED]
     assert spelled == WRITTEN["iob2"]
     shown = scheme.upper() + (", as --tag_scheme says" if given else "")
-    converted = "" if scheme == "iob2" else " Learnt and scored as IOB2."
+    converted = "" if scheme == "iob2" else " Converted to IOB2."
     assert its_problem.notes == [f"Tags: {shown}.{converted}"]
 
 
@@ -75,7 +75,7 @@ def test_what_a_run_says_of_the_schemes() -> None:
     rows |= {"nl": data((["a"], ["O"]))}
     assert problem(rows).notes == [
         "Tags: BILOU (de); IOB2 (en); IOB2, though 1 of 2 entities begin with I- (sw, tr); `O` alone (nl). "
-        "Learnt and scored as IOB2."
+        "Converted to IOB2."
     ]
     plain = problem(data((WORDS, ["PER", "PER", "O", "LOC", "O"]), tags="labels"))
     assert plain.notes == ["Tags (column 'labels'): IO (runs of equal tags are entities)."]
