@@ -27,7 +27,7 @@ help:
 	  'make clean        remove the environments, caches, build outputs and out/demo' \
 	  '' \
 	  'The first of them installs everything into .venv. PYTHON=... names the Python to use, 3.11 or later. The tests' \
-	  'are run on 3.11; on 3.13 and with the lowest versions they have been. 3.14 has wheels of all but atheris.' \
+	  'are run on 3.11. For 3.14 all packages have wheels but atheris and seqeval.' \
 	  'On Linux without a GPU, put PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu before make:' \
 	  'it saves several gigabytes of CUDA libraries.'
 

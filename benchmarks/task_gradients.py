@@ -102,13 +102,13 @@ def plain(model: PreTrainedModel, batches: Sequence[Batch]) -> Step:
 
 
 def ours(method: str, **settings: Any) -> Callable[[PreTrainedModel, Sequence[Batch]], Step]:
-    """The trainer of `method`, set up by a step of training on a few words at learning rate 0, then set back."""
+    """The trainer of `method`, set up by a step of training on a few words that changes no weight, then set back."""
 
     def make(model: PreTrainedModel, batches: Sequence[Batch]) -> Step:
         names = [str(i) for i in range(len(batches))]
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             args = MultiTaskTrainingArguments(
-                method=method, output_dir=folder, max_steps=1, all_tasks_each_step=True, learning_rate=0.0,
+                method=method, output_dir=folder, max_steps=1, all_tasks_each_step=True, learning_rate=1e-30,
                 optim="sgd", per_device_train_batch_size=SENTENCES, save_strategy="no", logging_strategy="no",
                 report_to="none", disable_tqdm=True, use_cpu=True, **settings,
             )  # fmt: skip
