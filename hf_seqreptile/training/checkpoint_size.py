@@ -2,14 +2,13 @@
 
 import math
 import shutil
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from transformers import Trainer
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-if TYPE_CHECKING:
-    from .trainer import MultiTaskMixin
+from .checkpoints import ResumableMixin
 
 ADAMS_STATES = 2.0
 """Numbers that Adam keeps for each parameter."""
@@ -17,7 +16,7 @@ PROPOSED_LIMIT = 2
 """The newest, and the one before it, to which a damaged one leaves the run."""
 
 
-def checkpoint_notes(trainer: "MultiTaskMixin", optimizer_steps: int, steps_per_epoch: int) -> list[str]:
+def checkpoint_notes(trainer: ResumableMixin, optimizer_steps: int, steps_per_epoch: int) -> list[str]:
     """The plan's line on the checkpoints, and a warning where the disk has no room for them.
 
     Args:
@@ -45,7 +44,7 @@ def checkpoint_notes(trainer: "MultiTaskMixin", optimizer_steps: int, steps_per_
     return [note, f"warning: they need up to {in_units(most)}, and the disk of {existing} has {in_units(free)} left"]
 
 
-def number_of_checkpoints(trainer: "MultiTaskMixin", optimizer_steps: int, steps_per_epoch: int) -> int:
+def number_of_checkpoints(trainer: ResumableMixin, optimizer_steps: int, steps_per_epoch: int) -> int:
     """How many checkpoints a run saves, at most; what is saved on SIGTERM does not count."""
     args = trainer.args
     strategy, every = args.save_strategy, args.save_steps
@@ -60,7 +59,7 @@ def number_of_checkpoints(trainer: "MultiTaskMixin", optimizer_steps: int, steps
     return math.ceil(optimizer_steps / (every if every >= 1 else math.ceil(optimizer_steps * every)))
 
 
-def checkpoint_bytes(trainer: "MultiTaskMixin") -> int:
+def checkpoint_bytes(trainer: ResumableMixin) -> int:
     """The bytes of a checkpoint's tensors, of the largest where some hold less."""
     model = trainer.model
     assert model is not None
