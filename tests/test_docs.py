@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
 PROBLEMS = (TokenClassification, QuestionAnswering, SequenceClassification)
-OTHER_TOOLS = {"include", "no", "nproc_per_node"}
+OTHER_TOOLS = {"fix", "include", "no", "nproc_per_node"}
 OTHER_COMMANDS = [
     *(ROOT / "benchmarks").glob("*.py"),
     *(ROOT / "hf_seqreptile").rglob("*.py"),
