@@ -207,3 +207,19 @@ def test_labels_that_are_missing_or_equal(place: Place, tmp_path: Path, caplog: 
     assert len(read_predictions(tmp_path / "out/predictions.txt")) == len(unlabelled)
     results = json.loads((tmp_path / "out/all_results.json").read_text(encoding="utf-8"))
     assert "eval_all_accuracy" in results and "predict_all_accuracy" not in results
+
+
+def test_labels_come_from_all_rows_whatever_the_limit_keeps(place: Place, tmp_path: Path) -> None:
+    """Each file is sorted by label, and begins with another one: the first rows alone have sets that differ."""
+    files = []
+    for language, first in (("de", "yes"), ("sw", "no")):
+        rows = [row | {"label": "yes" if row["label"] == LABELS[0] else "no"} for row in pairs(language, "train")]
+        rows.sort(key=lambda row: row["label"] != first)
+        files.append(f"{language}={write_rows(tmp_path / f'{language}.jsonl', rows)}")
+    assert scripts.main(
+        "--model_name_or_path", place.model, "--train_file", *files, "--max_train_samples", "4", *scripts.TRAINING,
+        "--do_train", "--method", "mtl", "--cache_dir", str(tmp_path / "cache"), "--output_dir", str(tmp_path / "out"),
+        "--max_steps", "2", script="run_xnli",
+    ) == 0  # fmt: skip
+    config = json.loads((tmp_path / "out/config.json").read_text(encoding="utf-8"))
+    assert config["id2label"] == {"0": "no", "1": "yes"}
