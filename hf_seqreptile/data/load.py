@@ -52,7 +52,8 @@ def load_tasks(
     Returns:
         split -> task -> Dataset with the columns of its source. CoNLL files give "tokens" and "ner_tags", lists of
         strings, tags as written; nested SQuAD files give "id", "title", "context", "question" and "answers".
-        `max_*_samples` keep the first examples of a task.
+        `max_*_samples` keep the first examples of a task; where they are not to hide labels, make the problem of what
+        [`load_all_rows`] gives, and the features of what [`take_samples`] leaves of that.
 
     Raises:
         InputError: what the user can mend, from malformed files to languages that the data does not have.

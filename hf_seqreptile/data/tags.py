@@ -66,9 +66,12 @@ def odd_tags(tags: Collection[str], given: str | None = None) -> dict[str, str]:
                 other = f" The tags beside it are {scheme.upper()}." if is_tag(tag) else ""
                 reasons[tag] = f"{_TAG}{other}{mend}"
     elif not given:
-        are_last = bool(others) and all(map(_LETTER_LAST.fullmatch, others))
+        are_others = bool(others) and all(map(_LETTER_LAST.fullmatch, others))
+        if scheme == "io" and all(tag[0] in _LETTERS for tag in others):
+            # Letters without a sign between them and the types.
+            are_others |= bool({t[1:] for t in others if t[0] == "B"} & {t[1:] for t in others if t[0] == "I"})
         for tag in others:
-            if are_last or _LIKE_PREFIXED.fullmatch(tag) or tag == OUTSIDE.lower():
+            if are_others or _LIKE_PREFIXED.fullmatch(tag) or tag == OUTSIDE.lower():
                 reasons[tag] = f"{_TAG} Mend it, or, if it is meant so, say {_WITHOUT_PREFIXES}."
             elif tag == "_":
                 reasons[tag] = "It stands for a missing tag. Fill it in, or add --tag_scheme none to learn it as one."
