@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def folder_of(path: Path) -> str:
     return path.parent.name if path.parent != PACKAGE else "top"
 
 
+@cache
 def allowed() -> dict[str, set[str]]:
     """Which folders each may import from: those that its docstring names, and what those may, and the top's files."""
     named: dict[str, set[str]] = {"scripts": {"command_line", "problems"}, "top": set()}

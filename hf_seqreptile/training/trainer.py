@@ -114,7 +114,13 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     @property
     def draw_counts(self) -> dict[str, int]:
         """How often each task was drawn so far; empty before training."""
-        return {} if self._sampler is None else self._sampler.counts_after(self.state.global_step)
+        sampler, step = self._sampler, self.state.global_step
+        if sampler is None:
+            return {}
+        if self._resumed_in is None and self._epoch_in_progress is None:
+            # No epoch was started, as where a finished run of version 0.1.0 is run again.
+            return sampler.draw_counts(step * sampler.draws_per_step)
+        return sampler.counts_after(step)
 
     @property
     def _training_tasks(self) -> TaskDatasets:
@@ -237,6 +243,9 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
         self._sampler, self._epoch_in_progress = self._epoch_sampler(), None
         saved = (self._saved_state or {}).get("epoch")
         self._resumed_in = EpochInProgress(**saved) if saved else None
+        if self._resumed_in is not None:
+            # A run that had finished starts no epoch.
+            self._sampler.start_epoch(*self._resumed_in)
         collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
         loader = DataLoader(
             tasks,
@@ -290,7 +299,6 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
         assert sampler is not None
         if self._resumed_in is not None:
             before, self._resumed_in = self._resumed_in, None
-            sampler.start_epoch(*before)
             if epoch != before.epoch + (step - before.step) // sampler.steps_per_epoch:
                 raise InputError(
                     "The run that is to be continued ended an epoch before its last step, as a callback may, and the "

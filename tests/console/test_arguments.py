@@ -34,7 +34,7 @@ HUGGING_FACES = {
 
 OURS = {
     "method": "seq_reptile", "languages": None, "eval_languages": None, "tasks_per_step": None,
-    "all_tasks_each_step": False, "log_gradient_alignment": None,
+    "all_tasks_each_step": False, "log_gradient_alignment": None, "tag_scheme": None,
     "task_sampling_exponent": 0.2, "inner_steps": None, "outer_learning_rate": None,
     "inner_optimizer_state": "keep", "slow_weights_device": None, "parallel_trajectories": False,
     "task_gradients_device": None,
