@@ -67,7 +67,7 @@ CONTENTS = {
         "docs/analysis/wikiann",
     ],
     "Results": ["docs/paper", "docs/benchmarks", "docs/reliability", "docs/synthetic"],
-    "Reference": ["docs/api", "docs/bad_input", "docs/design", "CONTRIBUTING", "CHANGELOG"],
+    "Reference": ["docs/api", "docs/stock_arguments", "docs/bad_input", "docs/design", "CONTRIBUTING", "CHANGELOG"],
 }
 """Captions and pages of the side bar. A page that is missing here fails the build."""
 

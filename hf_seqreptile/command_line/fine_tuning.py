@@ -15,6 +15,7 @@ from ..publishing.hub_repository import push_all
 from ..training.training_args import MultiTaskTrainingArguments
 from .dry_run import DryRunArguments, dry_run
 from .finished_run import finish, refuse_results_of_another_model, refuse_scores_by_another_metric, report
+from .selection import check_metric, take_metric_of_problem
 from .steps import (
     evaluate,
     plan_runs,
@@ -24,6 +25,7 @@ from .steps import (
     trainer_class,
     wanted_splits,
 )
+from .unused_arguments import refuse_unused_arguments
 from .zero_shot import split_into_clusters
 
 
@@ -42,7 +44,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             example,
         )
         make_trainer = trainer_class(args)
-        problem_class.refuse_without_effect(args)
+        refuse_unused_arguments(args, problem_class.without_effect)
         refuse_results_of_another_model(args, str(model_args.model_name_or_path))
         if run_args.dry_run:
             if args.process_index == 0:
@@ -59,15 +61,15 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
         refuse_scores_by_another_metric(args, problem.metric)
         if args.process_index == 0:
             print(*problem.notes, sep="\n", end="\n" if problem.notes else "", flush=True)
-        if not problem.has_evaluation_loss and args.metric_for_best_model == "loss":
-            # The default that transformers sets.
-            args.metric_for_best_model, args.greater_is_better = problem.metric.name, True
+        take_metric_of_problem(args, problem)
         languages = list(tasks.get("train", ()))
         if data_args.num_clusters is not None and languages:
             tasks = split_into_clusters(tasks, problem, data_args.num_clusters, model_args, args)
 
+        runs = plan_runs(args, tasks, languages)
+        check_metric(runs, problem)
         finished = []
-        for run in plan_runs(args, tasks, languages):
+        for run in runs:
             set_seed(args.seed)
             model, tokenizer = load_model(
                 problem_class.auto_model,

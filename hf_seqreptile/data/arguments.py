@@ -1,8 +1,12 @@
 """Which examples to load: the arguments that every script shares."""
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from numbers import Integral
+from os import PathLike
+from typing import Any, ClassVar
 
+from ..errors import InputError
 from .formats import Reading
 
 
@@ -10,7 +14,12 @@ from .formats import Reading
 class DataArguments:
     """Where the examples of each task come from, and how many of them to use.
 
-    A problem's own arguments subclass this and say in class attributes what its data looks like.
+    A problem's own arguments subclass this and say in class attributes what its data looks like. In Python, an
+    argument that takes several values also takes one (`train_file="de.conllu"`, `max_train_samples=30`), or a dict by
+    task (`max_train_samples={"de": 6000}`).
+
+    Raises:
+        InputError: a value of another type.
     """
 
     problem: ClassVar[str] = ""
@@ -84,7 +93,25 @@ class DataArguments:
         default=None, metadata={"help": "Processes that preprocess. Default: one."}
     )
 
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if one.metadata.get("nargs") == "+":
+                setattr(self, one.name, _items(one.name, getattr(self, one.name)))
+
     @property
     def reading(self) -> Reading:
         """What files are to be read as."""
         return Reading(self.list_columns)
+
+
+def _items(name: str, value: Any) -> list[str] | None:
+    """The items of an argument as the command line gives them."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return [f"{task}={item}" for task, own in value.items() for item in _items(name, own) or ()]
+    if isinstance(value, str | PathLike) or (isinstance(value, Integral) and not isinstance(value, bool)):
+        return [str(value)]
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [item for one in value for item in _items(name, one) or ()]
+    raise InputError(f"{name} is {value!r}; give a text, a list of them, or a dict by task.")

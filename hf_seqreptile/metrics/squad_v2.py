@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, ClassVar
 
 import evaluate
 from datasets import Value
@@ -33,6 +33,12 @@ class SquadV2Metric(evaluate.Metric):
     Raises:
         InputError: from `compute`, where a prediction and its reference have different ids, or there is no question.
     """
+
+    score_names: ClassVar = {
+        *(f"{group}{name}" for group in ("", "HasAns_", "NoAns_") for name in ("exact", "f1", "total")),
+        *(f"best_{name}{what}" for name in ("exact", "f1") for what in ("", "_thresh")),
+    }
+    """All names under which it may give a score."""
 
     def _info(self) -> evaluate.MetricInfo:
         return describe(self, ID_AND_TEXT | {"no_answer_probability": Value("float64")})

@@ -2,12 +2,12 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import PredictionOutput
 
 from ..data import DataArguments
@@ -58,12 +58,10 @@ class Problem(ABC):
     def __init__(self, tasks: Splits, args: Any) -> None:
         self.args = args
 
-    @classmethod
-    def refuse_without_effect(cls, args: TrainingArguments) -> None:
-        """Raise InputError for an argument of `without_effect` that is given."""
-        for name, reason in cls.without_effect.items():
-            if getattr(args, name):
-                raise InputError(f"--{name} has no effect here: {reason}. Remove it.")
+    @property
+    @abstractmethod
+    def metric_names(self) -> Collection[str]:
+        """Under which names an evaluation may report the scores of a task; the loss is not among them."""
 
     def use_labels(self, labels: Sequence[str]) -> None:
         """Take the model's labels, which may be in another order, or more."""

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pyarrow.compute as pc
 from datasets import Dataset
-from transformers import AutoModelForQuestionAnswering, EvalPrediction, PreTrainedTokenizerBase
+from transformers import AutoModelForQuestionAnswering, BatchEncoding, EvalPrediction, PreTrainedTokenizerBase
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
@@ -66,6 +66,7 @@ class QuestionAnsweringArguments(DataArguments):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, minimum in (("max_seq_length", 1), ("doc_stride", 0), ("n_best_size", 1), ("max_answer_length", 1)):
             if getattr(self, name) < minimum:
                 raise InputError(f"--{name} {getattr(self, name)} must be at least {minimum}.")
@@ -149,7 +150,7 @@ class QuestionAnswering(Problem):
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[Any]], Any]:
         """Pads features to the longest of a batch, on the right, so that tokens keep their places."""
-        return partial(tokenizer.pad, padding_side="right", return_tensors="pt", verbose=False)
+        return partial(_padded_batch, tokenizer)
 
     def scoring(self) -> dict[str, Callable]:
         """The trainer's `compute_dataset_metrics`, its loss, and what leaves the model's other outputs out."""
@@ -173,6 +174,11 @@ class QuestionAnswering(Problem):
             # Metrics and files need the same answers, one after the other.
             self._last = (predictions, answers)
         return self._last[1]
+
+    @property
+    def metric_names(self) -> Collection[str]:
+        """As in the parent."""
+        return SquadV2Metric.score_names if self.args.version_2_with_negative else {"exact_match", "f1"}
 
     def compute_metrics(self, prediction: EvalPrediction, dataset: Dataset) -> dict[str, float]:
         """The official script's scores of one task in percent; none where its answers are not known.
@@ -235,6 +241,13 @@ class QuestionAnswering(Problem):
         name = (self.args.eval_dataset or self.args.dataset_name or "").lower()
         rules = self.args.answer_normalization or ("mlqa" if name.endswith(("mlqa", "xquad")) else "squad")
         return MLQAMetric(task) if rules == "mlqa" else SquadMetric()
+
+
+def _padded_batch(tokenizer: PreTrainedTokenizerBase, features: list[dict[str, Any]]) -> BatchEncoding:
+    # With --remove_unused_columns False the trainer leaves the columns in that scores need.
+    inputs = {*tokenizer.model_input_names, *TRAINING_COLUMNS}
+    rows = [{name: value for name, value in row.items() if name in inputs} for row in features]
+    return tokenizer.pad(rows, padding_side="right", return_tensors="pt", verbose=False)
 
 
 def start_and_end_logits(logits: Any, labels: Any) -> tuple[Any, Any]:

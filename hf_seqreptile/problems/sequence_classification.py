@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -85,6 +85,7 @@ class SequenceClassificationArguments(DataArguments):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         train_language = self.train_language or self.language
         if train_language and self.languages:
             given = "train_language" if self.train_language else "language"
@@ -181,6 +182,11 @@ class SequenceClassification(Problem):
     def scoring(self) -> dict[str, Callable]:
         """The trainer's `compute_metrics`, and `preprocess_logits_for_metrics`, which keeps the likeliest label."""
         return {"compute_metrics": self.compute_metrics, "preprocess_logits_for_metrics": predicted_labels}
+
+    @property
+    def metric_names(self) -> Collection[str]:
+        """As in the parent."""
+        return {"accuracy"}
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Accuracy, over the pairs that have a label."""

@@ -1,7 +1,7 @@
 """Words with one tag each: entities, scored as such, or parts of speech."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -78,6 +78,7 @@ class TokenClassificationArguments(DataArguments):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.tag_scheme is not None and self.tag_scheme not in TAG_SCHEMES:
             raise InputError(f"--tag_scheme {self.tag_scheme} is unknown. Choose one of {', '.join(TAG_SCHEMES)}.")
 
@@ -130,6 +131,16 @@ class TokenClassification(Problem):
             self.metric = Metric("accuracy")
         self.labels = common_labels(found.tags_by_task, self.scheme)
         self.notes = [found.described(args.label_by_default)]
+
+    @property
+    def metric_names(self) -> Collection[str]:
+        """As in the parent."""
+        if self.scheme == "none":
+            overall, each = {"accuracy", "macro_f1"}, self.labels
+        else:
+            overall, each = {"precision", "recall", "f1", "accuracy"}, entity_types(self.labels, self.scheme)
+        each = each if self.args.return_entity_level_metrics else ()
+        return overall | {f"{name}_{score}" for name in each for score in ("precision", "recall", "f1", "number")}
 
     @property
     def label2id(self) -> dict[str, int]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import ProgressCallback, TrainingArguments
@@ -291,6 +292,10 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # On several processes neither accelerate nor the stock loop reaches the sampler of a mid-epoch resume.
         self._start_epoch(kwargs["epoch"])
+        if getattr(kwargs["train_dataloader"], "_iterator", None) is not None:
+            # New workers get a seed from the random numbers of training. Those that persist do not, after which a run
+            # that is continued from here, with new ones, would go on with other numbers.
+            torch.empty((), dtype=torch.int64).random_()
         super()._run_epoch(*args, **kwargs)
 
     def _start_epoch(self, epoch: int) -> None:

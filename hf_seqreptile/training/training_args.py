@@ -78,6 +78,8 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.allow_changes, str):
+            self.allow_changes = [self.allow_changes]
         check_settings(self)
         if self.train_sampling_strategy not in ("group_by_length", "random"):
             raise InputError(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import DataCollatorForTokenClassification, EarlyStoppingCallback
 
 from hf_seqreptile import InputError
-from hf_seqreptile.methods import seq_reptile
+from hf_seqreptile.methods import method_class, seq_reptile
 from hf_seqreptile.training import checkpoints
 from hf_seqreptile.training.sampling import TaskBatchSampler, task_probabilities
 from tests import inner_steps, tiny
@@ -239,7 +239,10 @@ def test_evaluation_saving_and_early_stopping_follow_outer_updates(tmp_path, met
 def plan(folder: Path, changes: dict[str, Any]) -> str:
     """One of several processes: the plan that is printed, or why the run is refused."""
     try:
-        return str(tiny.trainer(folder, **changes).plan(24))
+        args = tiny.arguments(folder, **{name: value for name, value in changes.items() if name != "fp16"})
+        # Which the arguments themselves refuse on the CPU.
+        args.fp16 = changes.get("fp16", False)
+        return str(method_class(args.method)(tiny.model(), args, train_dataset=tiny.tasks()).plan(24))
     except InputError as refusal:
         return str(refusal)
 
