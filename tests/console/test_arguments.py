@@ -197,6 +197,18 @@ def test_a_files_mistakes_are_named(tmp_path: Path, name: str, text: str | None,
             ["--lr_scheduler_kwargs", '{"num_cycles": 2}'],
             "^--lr_scheduler_type linear --lr_scheduler_kwargs {'num_cycles': 2}: .*unexpected keyword argument",
         ),
+        (["--save_strategy", "best"], "^--save_strategy best needs --metric_for_best_model"),
+        (["--save_strategy", "best", "--metric_for_best_model", "f1"], "^--save_strategy best .* add --eval_strategy"),
+        (["--optim", "lomo"], "^--optim lomo is not supported: it changes weights within the backward pass"),
+        (["--optim", "apollo_adamw_layerwise"], "^--optim apollo_adamw_layerwise is not supported"),
+        (["--dataloader_persistent_workers"], "^--dataloader_persistent_workers is about .*--dataloader_num_workers"),
+        (["--dataloader_multiprocessing_context", "fork"], "^--dataloader_multiprocessing_context is about"),
+        (["--accelerator_config", '{"dispatch_batches": true}'], "another dispatch_batches is not supported"),
+        (["--accelerator_config", '{"even_batches": false}'], "another even_batches is not supported"),
+        (
+            ["--accelerator_config", '{"gradient_accumulation_kwargs": {"num_steps": 4}}'],
+            "another num_steps is not supported: write --gradient_accumulation_steps 4",
+        ),
         (["--lr_scheduler_type", "cosine_with_min_lr"], "^--lr_scheduler_type cosine_with_min_lr .*min_lr_rate"),
     ],
 )
@@ -204,6 +216,27 @@ def test_arguments_are_refused(tmp_path: Path, arguments: list[str], message: st
     """All when arguments are parsed, before anything is loaded."""
     with pytest.raises(InputError, match=message):
         parsed("--output_dir", str(tmp_path), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"eval_strategy": "step"},
+            r"^--eval_strategy step is unknown\. Did you mean steps\? Choose one of no, steps",
+        ),
+        ({"optim": "adamw"}, r"^--optim adamw is unknown\. .*adamw_torch"),
+        ({"lr_scheduler_type": "plateau"}, r"^--lr_scheduler_type plateau is unknown\."),
+        (
+            {"dataloader_multiprocessing_context": "threads", "dataloader_num_workers": 1},
+            "^--dataloader_multiprocessing_context threads: choose one of .*spawn",
+        ),
+        ({"debug": "underflow_overflow"}, "^--debug underflow_overflow is not supported"),
+    ],
+)
+def test_what_the_command_line_knows_is_refused_in_python(tmp_path: Path, arguments: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **arguments)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ from typing import Any
 import datasets
 import pytest
 
+from hf_seqreptile import InputError
 from hf_seqreptile.data import DataArguments
+from hf_seqreptile.problems.question_answering import QuestionAnsweringArguments
+from hf_seqreptile.problems.token_classification import TokenClassificationArguments
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -51,6 +54,32 @@ def test_one_file_a_split_is_one_task(load: Callable[..., Any], write: Callable[
     assert [words(tasks) for tasks in loaded.values()] == [{"all": ["Rom"]}, {"all": ["Ulm"]}]
     again = load(["train", "validation"], train_file=[train], validation_file=[write("sub/train.conll", conll("Ulm"))])
     assert [list(tasks) for tasks in again.values()] == [["train"], ["train"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "items"),
+    [
+        (30, ["30"]),
+        ("de=6000", ["de=6000"]),
+        ({"de": 6000, "nl": "200"}, ["de=6000", "nl=200"]),
+        (Path("a.conll"), ["a.conll"]),
+        ({"de": [Path("a.conll"), "b.conll"]}, ["de=a.conll", "de=b.conll"]),
+        (("6000", {"nl": 200}), ["6000", "nl=200"]),
+        (None, None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("arguments", [DataArguments, TokenClassificationArguments, QuestionAnsweringArguments])
+def test_in_python_one_value_is_a_list_of_one(arguments: type[DataArguments], value: Any, items: Any) -> None:
+    """Or a dict by task."""
+    for name in ("train_file", "max_train_samples", "eval_languages"):
+        assert getattr(arguments(**{name: value}), name) == items
+
+
+@pytest.mark.parametrize("value", [3.0, True, b"a.conll", ["de", None, 0.5]], ids=str)
+def test_in_python_a_value_of_another_type_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match=r"^train_file is .*; give a text, a list of them, or a dict by task"):
+        DataArguments(train_file=value)
 
 
 def test_limits_keep_the_first_examples(load: Callable[..., Any], files: dict[str, Any]) -> None:
