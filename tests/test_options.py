@@ -11,6 +11,7 @@ from transformers import BertForTokenClassification
 
 from hf_seqreptile import InputError
 from tests import tiny
+from tests.stock_runs import memory_for_two
 
 KINDS = pytest.mark.parametrize("method", ["seq_reptile", "mtl", "pcgrad"])
 """A method of each kind, where the others have nothing of their own."""
@@ -174,3 +175,46 @@ def test_loader_processes_change_nothing(tmp_path, method, workers):
     alone = tiny.train(tiny.trainer(tmp_path, method=method))
     helped = tiny.train(tiny.trainer(tmp_path, method=method, dataloader_num_workers=workers))
     tiny.assert_equal(tiny.weights(alone.model), tiny.weights(helped.model))
+
+
+def by_epochs(method: str, **changes: Any) -> dict[str, Any]:
+    """Arguments of three epochs, with a checkpoint after each."""
+    return {"method": method, "max_steps": -1, "num_train_epochs": 3, "save_strategy": "epoch"} | changes
+
+
+@KINDS
+def test_loader_processes_that_persist_change_nothing(tmp_path, method):
+    """Nor does a run with new ones that continues where an epoch ended."""
+    workers = {"dataloader_num_workers": 1, "per_device_train_batch_size": 16}
+    alone, helped = (
+        tiny.train(tiny.trainer(tmp_path / str(on), **by_epochs(method, dataloader_persistent_workers=on, **workers)))
+        for on in (False, True)
+    )
+    tiny.assert_equal(tiny.weights(alone.model), tiny.weights(helped.model))
+    second = sorted(path.name for path in (tmp_path / "True").glob("checkpoint-*"))[1]
+    continued = tiny.trainer(tmp_path / "True", **by_epochs(method, dataloader_persistent_workers=True, **workers))
+    tiny.train(continued, resume_from_checkpoint=str(tmp_path / "True" / second))
+    tiny.assert_equal(tiny.weights(continued.model), tiny.weights(helped.model))
+
+
+@METHODS
+def test_a_batch_that_was_found_to_fit_is_that_of_the_run(tmp_path, method):
+    """It ends where a run with that batch ends, also where it is continued."""
+    if method == "swep":
+        pytest.skip("draws noise in the attempts too")
+    settings = saving(method, auto_find_batch_size=True, per_device_train_batch_size=8)
+    found, given, continued = (
+        tiny.trainer(tmp_path / name, dropout=0.0, **changes)
+        for name, changes in (
+            ("found", settings),
+            ("given", saving(method, per_device_train_batch_size=2)),
+            ("found", settings),
+        )
+    )
+    with memory_for_two():
+        for trainer in (found, given):
+            tiny.train(trainer)
+        assert found._train_batch_size == 2 and found.examples_per_draw == 2
+        tiny.train(continued, resume_from_checkpoint=str(tmp_path / "found" / "checkpoint-12"))
+    for trainer in (found, continued):
+        tiny.assert_equal(tiny.weights(trainer.model), tiny.weights(given.model))

@@ -345,6 +345,33 @@ def test_a_process_that_was_started_alone_trains(tmp_path, monkeypatch):
     MTLTrainer(tiny.model(), args, train_dataset=tasks("mtl"))
 
 
+DDP_SETTINGS = {
+    "ddp_find_unused_parameters": False, "ddp_bucket_cap_mb": 7, "ddp_broadcast_buffers": False, "ddp_backend": "gloo",
+}  # fmt: skip
+
+
+def settings_of_ddp(folder: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """One of several processes: how its model is wrapped, and where the run ends."""
+    made = tiny.train(trainer("mtl", 2, folder, dropout=0.0, **changes))
+    wrapped = made.model_wrapped
+    told = {
+        "ddp_find_unused_parameters": wrapped.find_unused_parameters,
+        "ddp_bucket_cap_mb": wrapped.bucket_bytes_cap / 2**20,
+        "ddp_broadcast_buffers": wrapped.broadcast_buffers,
+        "ddp_backend": dist.get_backend(),
+    }
+    return told, tiny.weights(made.model)
+
+
+def test_settings_of_ddp_are_taken_and_change_no_result(tmp_path):
+    ends = together(2, partial(settings_of_ddp, **DDP_SETTINGS), tmp_path)
+    plain = together(2, settings_of_ddp, tmp_path)
+    for (told, weights), (others, expected) in zip(ends, plain, strict=True):
+        assert told == DDP_SETTINGS
+        assert all(told[name] != others[name] for name in told if name != "ddp_backend")
+        assert tiny.largest_difference(weights, expected) < 1e-6
+
+
 def plan_lines(folder: Path, **changes: Any) -> list[str]:
     made = tiny.trainer(folder, per_device_train_batch_size=3, gradient_accumulation_steps=2, **changes)
     return str(made.plan(optimizer_steps=12)).splitlines()

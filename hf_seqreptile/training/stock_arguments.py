@@ -164,6 +164,11 @@ def _refuse_unsupported(args: TrainingArguments) -> None:
     debug = args.debug if isinstance(args.debug, str) else " ".join(o.value for o in args.debug or ())
     for name, is_given, reason in (
         ("dataloader_in_order False", not args.dataloader_in_order, "batches must come in the order of the draws"),
+        (
+            "ddp_static_graph",
+            args.ddp_static_graph,
+            "processes average their gradients at the end of a step's micro-batches alone, on which it fails",
+        ),
         ("ignore_data_skip", args.ignore_data_skip, "a run that is continued goes on with the draws that are due"),
         (
             "average_tokens_across_devices False",
