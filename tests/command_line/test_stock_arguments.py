@@ -14,7 +14,7 @@ from tests.stock_runs import SCRIPTS, Seen, run
 
 IN_MAKE_TEST = {
     "max_grad_norm", "auto_find_batch_size", "per_device_eval_batch_size", "eval_accumulation_steps",
-    "remove_unused_columns", "dataloader_drop_last", "dataloader_persistent_workers", "skip_memory_metrics",
+    "remove_unused_columns", "dataloader_drop_last", "dataloader_persistent_workers",
     "metric_for_best_model",
 }  # fmt: skip
 """The arguments that are tried without the slow tests, beside those that are refused; in `run_ner` alone."""
