@@ -122,7 +122,7 @@ class DrawLossMixin(Trainer):
             self._loss_weight, self._has_labels = None, True
         if self.args.logging_nan_inf_filter:
             # The stock loop asks the same of the loss now; without the filter, nothing waits for it before the log.
-            self._refuse_not_finite(task, loss.item())
+            self._refuse_not_finite(task, loss.item(), self.state.global_step + 1)
         weight = self.weight_in_log
         if weight:
             total, draws = self._task_losses.get(task, (0.0, 0.0))
@@ -133,10 +133,10 @@ class DrawLossMixin(Trainer):
             self.end_draw(task, is_last_of_step=draw == self._draws_in_step)
         return loss if weight == 1 else loss * weight
 
-    def _refuse_not_finite(self, task: str, value: float) -> None:
+    def _refuse_not_finite(self, task: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise InputError(
-                f"The loss of task {task!r} is {value} at step {self.state.global_step + 1}. Lower --learning_rate, "
+                f"The loss of task {task!r} is {value} at step {step}. Lower --learning_rate, "
                 f"or look for broken examples in that task. Checkpoints already written are untouched."
             )
 
@@ -169,7 +169,7 @@ class DrawLossMixin(Trainer):
         self._tell_of_empty_draws()
         losses = {task: total / draws for task, (total, draws) in zip(tasks, totals, strict=True) if draws}
         for task, loss in losses.items():
-            self._refuse_not_finite(task, loss)
+            self._refuse_not_finite(task, loss, self.state.global_step)
         return {f"loss/{task}": loss for task, loss in losses.items()}
 
     def _tell_of_empty_draws(self) -> None:
