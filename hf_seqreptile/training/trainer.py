@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,9 +13,11 @@ from transformers import ProgressCallback, TrainingArguments
 from transformers.trainer_utils import TrainOutput, seed_worker
 
 from ..errors import InputError
+from ..models.multi_head import MultiHeadModel
 from ..publishing.training_facts import SettingRow, TrainingFacts
 from .backends import check_sharding, refuse_unsupported_backends
 from .checkpoint_size import checkpoint_notes
+from .checkpoints import failed_writes_explained
 from .draw_losses import DrawLossMixin
 from .gradient_alignment import GradientAlignmentMixin
 from .interruption import outlive_sigterm
@@ -83,6 +86,8 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     def check_set_up(self) -> None:
         """As in the parent; refuses settings of another method, and what the method cannot run on."""
         super().check_set_up()
+        evaluated = self.eval_dataset if isinstance(self.eval_dataset, Mapping) else ()
+        self.check_task_parts([*(self.tasks.sizes if self.tasks is not None else ()), *evaluated])
         self.check_arguments(self.run_args)
         refuse_unsupported_backends(self.run_args)
         assert self.model is not None
@@ -239,19 +244,21 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     def get_train_dataloader(self) -> DataLoader:
         """The micro-batches of one epoch; each carries its task's name under `task`, and its `labels_in_batch`."""
         args, tasks = self.args, self._training_tasks
-        for dataset in tasks.datasets.values():
-            self.check_columns(dataset)
+        collators = {}
+        for task, dataset in tasks.datasets.items():
+            with self.serving(task):
+                self.check_columns(dataset)
+                collators[task] = self._get_collator_with_removed_columns(self.data_collator, description="training")
         self._sampler, self._epoch_in_progress = self._epoch_sampler(), None
         saved = (self._saved_state or {}).get("epoch")
         self._resumed_in = EpochInProgress(**saved) if saved else None
         if self._resumed_in is not None:
             # A run that had finished starts no epoch.
             self._sampler.start_epoch(*self._resumed_in)
-        collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
         loader = DataLoader(
             tasks,
             batch_sampler=self._sampler,
-            collate_fn=OneTaskCollator(collator),
+            collate_fn=OneTaskCollator(collators),
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             persistent_workers=args.dataloader_persistent_workers,
@@ -332,6 +339,17 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             logs |= self._logs_of_losses(list(self._training_tasks.sizes)) | draws
         super().log(logs, start_time)
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As in the stock trainer; of a model with several heads a folder a head, and the encoder's."""
+        model = self.several_heads
+        if model is None or _internal_call or hasattr(self.model, "peft_config"):
+            super().save_model(output_dir, _internal_call)
+        elif self.args.should_save:
+            folder = Path(output_dir) if output_dir else self.args.folder
+            with failed_writes_explained(folder):
+                model.save_pretrained(folder, self.head_processing_classes)
+                self.run_args.save(folder)
+
     def multitask_state(self) -> dict[str, Any]:
         """As in the parent, with the draws before the epoch in progress."""
         state = super().multitask_state()
@@ -346,9 +364,10 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
 
     def run_identity(self) -> dict[str, Any]:
         """Method, tasks, their data, and everything that draws, trajectories or steps depend on."""
-        args = self.run_args
+        args, model = self.run_args, self.several_heads
         return {
             **super().run_identity(),
+            **({"heads": self._identity_of_heads(model)} if model else {}),
             "method": args.method,
             "tasks": dict(self._training_tasks.sizes),
             "rows": dict(self._training_tasks.rows),
@@ -359,6 +378,14 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             "task_sampling_exponent": args.task_sampling_exponent,
             "seed": self._draw_seed,
             **self.settings(args),
+        }
+
+    def _identity_of_heads(self, model: MultiHeadModel) -> dict[str, Any]:
+        """Each head's class and labels, and each task's head."""
+        heads = {name: model.head(name) for name in model.head_names}
+        return {
+            "heads": {name: [type(head).__name__, head.config.id2label] for name, head in heads.items()},
+            "tasks": {task: self.head_of(task) for task in self._training_tasks.sizes},
         }
 
     @property
