@@ -72,7 +72,9 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
     train_sampling_strategy: str = field(
         default="group_by_length",
         metadata={
-            "help": "Order of the examples within a task. Neither choice changes which tasks are drawn.",
+            "help": "Order of the examples within a task. Neither choice changes which tasks are drawn. A batch of "
+            "similar lengths pads less; where labels are counted in tokens, as tags are, one in a batch of short "
+            "sentences then counts more than one in a batch of long ones (docs/choosing.md).",
             "choices": ["group_by_length", "random"],
         },
     )
