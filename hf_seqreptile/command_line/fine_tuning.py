@@ -12,7 +12,7 @@ from ..publishing.hub_repository import push_all
 from ..training.training_args import MultiTaskTrainingArguments
 from .dry_run import DryRunArguments, dry_run
 from .finished_run import finish, refuse_results_of_another_model, refuse_scores_by_another_metric, report
-from .selection import check_metric, take_metric_of_problem
+from .selection import check_metric, take_metric_of_problem, take_task_arguments
 from .steps import (
     evaluate,
     plan_runs,
@@ -45,7 +45,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
         refuse_results_of_another_model(args, str(model_args.model_name_or_path))
         if run_args.dry_run:
             if args.process_index == 0:
-                print(dry_run(make_trainer, model_args, data_args, args), flush=True)
+                print(dry_run(problem_class, make_trainer, model_args, data_args, args), flush=True)
             return
         set_up_logging(args)
         with args.main_process_first(desc="loading"):
@@ -55,6 +55,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
         if args.process_index == 0:
             print(*problem.notes, sep="\n", end="\n" if problem.notes else "", flush=True)
         take_metric_of_problem(args, problem)
+        take_task_arguments(args, problem)
         languages = list(tasks.get("train", ()))
         if data_args.num_clusters is not None and languages:
             tasks = split_into_clusters(tasks, problem, data_args.num_clusters, model_args, args)

@@ -108,6 +108,7 @@ def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits, languages: Sequen
         own = copy.copy(args)
         own.output_dir = str(args.folder / task)
         own.hub_model_id = repository_name(args, f"-{task}") if args.push_to_hub else None
+        own.task_batch_sizes = [size for size in args.task_batch_sizes or () if size.startswith(f"{task}=")] or None
         runs.append(Run(own, {split: {task: data[task]} for split, data in tasks.items()}, [task]))
     return runs
 

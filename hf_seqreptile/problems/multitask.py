@@ -1,13 +1,14 @@
 """Tasks of different kinds in one run, as a tasks' file names them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from datasets import Dataset
 
-from ..data.load import load_all_rows, take_samples
+from ..data.load import check_data_arguments, load_all_rows, take_samples
 from ..errors import InputError
 from .problem import Splits
 from .several_heads import SeveralHeads
@@ -29,6 +30,19 @@ class MultitaskArguments:
         },
     )
 
+    @property
+    def number_of_tasks(self) -> int:
+        """How many tasks will be trained on."""
+        return sum(entry.has("train") for entry in self.entries())
+
+    def described(self, split: str) -> list[tuple[str, str]]:
+        """For a dry run: where the examples of a split come from, a title and a text for each task."""
+        return [
+            (split, f"{e.name}: {e.args.problem}, head {e.head}, {e.args.described(split)[0][1]}")
+            for e in self.entries()
+            if e.has(split)
+        ]
+
     def entries(self) -> list[TaskEntry]:
         """The tasks.
 
@@ -44,6 +58,13 @@ class Multitask(SeveralHeads):
     """The problems of a tasks' file."""
 
     arguments = MultitaskArguments  # type: ignore[assignment]
+
+    @classmethod
+    def check(cls, args: MultitaskArguments, splits: Sequence[str]) -> None:
+        """As in the parent, of each task."""
+        for entry in args.entries():
+            with _named(entry):
+                check_data_arguments(entry.args, _splits_of(entry, splits))
 
     @classmethod
     def read(
@@ -73,6 +94,10 @@ class Multitask(SeveralHeads):
             args_of_tasks={entry.name: entry.args for entry in entries},
             metric_of_tasks={entry.name: entry.metric for entry in entries if entry.metric},
         )
+        weights = [f"{entry.name}={entry.weight:g}" for entry in entries if entry.weight is not None]
+        batches = [f"{entry.name}={entry.batch_size}" for entry in entries if entry.batch_size is not None]
+        of_entries = {"task_weights": weights, "task_batch_sizes": batches}
+        made.task_arguments = {name: given for name, given in of_entries.items() if given}
         made.notes = [*_missing(rows, splits), *made.notes]
         return made, {
             split: {
@@ -88,7 +113,8 @@ def _rows(
     entry: TaskEntry, splits: Sequence[str], cache_dir: str | None, token: str | bool | None
 ) -> dict[str, Dataset]:
     """All rows of a task, by split."""
-    found = load_all_rows(entry.args, [s for s in splits if entry.has(s)], cache_dir=cache_dir, token=token)
+    with _named(entry):
+        found = load_all_rows(entry.args, _splits_of(entry, splits), cache_dir=cache_dir, token=token)
     rows = {}
     for split, tasks in found.items():
         if len(tasks) > 1:
@@ -98,6 +124,19 @@ def _rows(
             )
         rows[split] = next(iter(tasks.values()))
     return rows
+
+
+def _splits_of(entry: TaskEntry, splits: Sequence[str]) -> list[str]:
+    return [split for split in splits if entry.has(split)]
+
+
+@contextmanager
+def _named(entry: TaskEntry) -> Iterator[None]:
+    """Within, what is wrong with the data is said to be of this entry."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"Task {entry.name!r} of the tasks' file: {error}") from error.__cause__
 
 
 def _missing(rows: dict[str, dict[str, Dataset]], splits: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import PredictionOutput
 
 from ..data import DataArguments
-from ..data.load import load_all_rows, take_samples
+from ..data.load import check_data_arguments, load_all_rows, take_samples
 from ..errors import InputError
 from ..models.class_head import add_unpredicted, label_names
 from ..models.loading import ModelArguments, load_model
@@ -53,12 +53,27 @@ class Problem(ABC):
 
     labels: Sequence[str] | None = None
     """Names of the classes, in the order of their ids; `None` where there are none."""
+    task_arguments: Mapping[str, Sequence[str]] = {}
+    """Training arguments by task, `en=1`, that the data's own description gives."""
     notes: Sequence[str] = ()
     """What a run says of the data, a line each, such as what was recognised in them."""
 
     @abstractmethod
     def __init__(self, tasks: Splits, args: Any) -> None:
         self.args = args
+
+    @classmethod
+    def check(cls, args: Any, splits: Sequence[str]) -> None:
+        """Refuse arguments that no data could make sense of; nothing is loaded.
+
+        Args:
+            args: an instance of the class's `arguments`.
+            splits: which are to be loaded.
+
+        Raises:
+            InputError: as said.
+        """
+        check_data_arguments(args, splits)
 
     @classmethod
     def read(

@@ -120,7 +120,7 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
     def _probe_losses(self, tasks: TaskDatasets, task: str) -> Iterator[torch.Tensor]:
         """What each micro-batch of the task's probe examples adds to their mean loss over the labels."""
         assert self.model is not None
-        number, size = min(tasks.rows[task], PROBE_EXAMPLES), self._train_batch_size
+        number, size = min(tasks.rows[task], PROBE_EXAMPLES), self.batch_size_of(task)
         rows = TaskStream(task, tasks.rows[task], block=number, seed=self.run_args.seed).draw(0).tolist()
         if (lengths := self._lengths(tasks.datasets[task])) is not None:
             # Padding alone changes.
@@ -135,6 +135,10 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
                 with self.compute_loss_context_manager():
                     loss, _ = self.compute_loss(self.model, inputs, return_outputs=True)
                 yield loss * (share / sum(labels))
+
+    def batch_size_of(self, task: str) -> int:
+        """Examples of a micro-batch of the task, on one process."""
+        return self._train_batch_size
 
     def _log_gradient_alignment(self) -> None:
         entries = reversed(self.state.log_history)

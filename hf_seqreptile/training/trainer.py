@@ -1,5 +1,6 @@
 """The trainer of every method: several tasks, drawn one after another, under the stock training loop."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -24,10 +25,14 @@ from .interruption import outlive_sigterm
 from .method import COMPARED_IN_THE_PAPER, MethodMixin
 from .plan import TrainingPlan, few_steps_notes, one_task_notes
 from .progress import TaskProgressCallback
-from .sampling import EveryTaskSampler, TaskBatchSampler, task_probabilities
+from .sampling import EveryTaskSampler, TaskBatchSampler, draws_for_the_data, task_probabilities
 from .search import SearchMixin
 from .task_datasets import OneTaskCollator, TaskDatasets
-from .training_args import MultiTaskTrainingArguments
+from .task_shares import SHARES, capped, check_tasks_of, numbers_by_task
+from .training_args import BY_TASK, MultiTaskTrainingArguments
+
+DRAWS_BY_TASK = (*SHARES, "task_batch_sizes")
+"""Arguments that draws depend on where they are given."""
 
 
 class EpochInProgress(NamedTuple):
@@ -89,6 +94,10 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
         evaluated = self.eval_dataset if isinstance(self.eval_dataset, Mapping) else ()
         self.check_task_parts([*(self.tasks.sizes if self.tasks is not None else ()), *evaluated])
         self.check_arguments(self.run_args)
+        if self.tasks is not None:
+            for name in BY_TASK:
+                given = numbers_by_task(name, getattr(self.run_args, name), whole=False)
+                check_tasks_of(name, given, list(self.tasks.sizes), all_needed=bool(given) and name == "task_weights")
         refuse_unsupported_backends(self.run_args)
         assert self.model is not None
         check_sharding(self.model, self.method, self.run_args, self.processes_share_draws)
@@ -108,14 +117,51 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     @property
     def task_probabilities(self) -> dict[str, float]:
         """p_t of each training task."""
-        exponent = self.run_args.task_sampling_exponent if self.draws_tasks else 0.0
-        return task_probabilities(self._training_tasks.sizes, exponent)
+        args, sizes = self.run_args, self._training_tasks.sizes
+        if not self.draws_tasks:
+            return task_probabilities(sizes, 0.0)
+        weights = numbers_by_task("task_weights", args.task_weights, whole=False)
+        total = sum(weights.values())
+        shares = {task: weights[task] / total for task in sizes} if weights else None
+        probabilities = shares or task_probabilities(sizes, args.task_sampling_exponent)
+        if args.max_task_passes is None:
+            return probabilities
+        draws, rows = self._draws_of_the_run(), self._training_tasks.rows
+        most = {task: args.max_task_passes * rows[task] / self.examples_of_draw(task) / draws for task in sizes}
+        return capped(probabilities, most)
+
+    def _draws_of_the_run(self) -> int:
+        """Of all processes, as the arguments tell it."""
+        args, shared_by = self.run_args, self._processes_of_a_draw
+        draws_of_step = self.tasks_per_step * (self.args.world_size // shared_by)
+        if args.max_steps > 0:
+            return args.max_steps * draws_of_step
+        sizes = {task: self.examples_of_draw(task) for task in self._training_tasks.sizes}
+        steps = -(-draws_for_the_data(self._training_tasks.sizes, sizes) // draws_of_step)
+        return math.ceil(args.num_train_epochs * steps) * draws_of_step
+
+    @property
+    def _processes_of_a_draw(self) -> int:
+        return self.args.world_size if self.processes_share_draws else 1
 
     @property
     def examples_per_draw(self) -> int:
         """Examples of one draw: a micro-batch's, times accumulation steps, times the processes that share the draw."""
-        shared_by = self.args.world_size if self.processes_share_draws else 1
-        return self._train_batch_size * self._micro_batches_per_draw * shared_by
+        return self._train_batch_size * self._micro_batches_per_draw * self._processes_of_a_draw
+
+    def examples_of_draw(self, task: str) -> int:
+        """As [`examples_per_draw`], of a task that may have a batch size of its own."""
+        return self.batch_size_of(task) * self._micro_batches_per_draw * self._processes_of_a_draw
+
+    def batch_size_of(self, task: str) -> int:
+        """As in the parent; the task's own, where it has one."""
+        return self._batch_sizes.get(task, super().batch_size_of(task))
+
+    @property
+    def _batch_sizes(self) -> dict[str, int]:
+        """The tasks' own."""
+        sizes = numbers_by_task("task_batch_sizes", self.run_args.task_batch_sizes, whole=True)
+        return {task: int(size) for task, size in sizes.items()}
 
     @property
     def draw_counts(self) -> dict[str, int]:
@@ -151,6 +197,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             parallel_draws=sampler.parallel_draws,
             processes=self.args.world_size,
             batch_size=self._train_batch_size,
+            batch_sizes=self._batch_sizes,
             accumulation_steps=self._micro_batches_per_draw,
             notes=[
                 *self._warnings(optimizer_steps),
@@ -206,7 +253,6 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             rate: what it calls the learning rate of one.
         """
         args, own = self.run_args, self.own_settings(type(self.run_args))
-        draws_by_exponent = self.draws_tasks and self.exponent_counts()
         return [
             ("method", "", args.method),
             *((own[name].words, own[name].symbol, value) for name, value in self.settings(args).items()),
@@ -214,12 +260,22 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             ("learning rate schedule", "", args.lr_scheduler_type),
             ("optimizer", "", args.optim),
             (f"drawn tasks of an {step}", "M", self.tasks_per_step),
-            *([("task sampling exponent", "q", args.task_sampling_exponent)] if draws_by_exponent else []),
+            *self._rows_of_draws(),
             ("batch: examples of a draw", "B", self.examples_per_draw),
+            *((f"batch of {task}", "", self.examples_of_draw(task)) for task in self._batch_sizes),
             (f"{step}s of the run", "S", self.state.global_step),
             *self._rows_of_outcome(),
             ("seed", "", str(args.seed)),
         ]
+
+    def _rows_of_draws(self) -> list[SettingRow]:
+        """What p_t follow from."""
+        args = self.run_args
+        if not (self.draws_tasks and self.exponent_counts()):
+            return []
+        of_tasks = ("task weights", "", ", ".join(args.task_weights or ()))
+        rows = [of_tasks if args.task_weights else ("task sampling exponent", "q", args.task_sampling_exponent)]
+        return rows + ([("passes over a task at most", "", args.max_task_passes)] if args.max_task_passes else [])
 
     def _rows_of_outcome(self) -> list[SettingRow]:
         """What a method adds to the number of steps."""
@@ -273,8 +329,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
         return self._make_sampler(TaskBatchSampler if self.draws_tasks else EveryTaskSampler)
 
     def _make_sampler(self, sampler_class: Callable[..., TaskBatchSampler], **settings: Any) -> TaskBatchSampler:
-        args, tasks = self.args, self._training_tasks
-        shared_by = args.world_size if self.processes_share_draws else 1
+        args, tasks, shared_by = self.args, self._training_tasks, self._processes_of_a_draw
         return sampler_class(
             tasks.sizes,
             self.task_probabilities,
@@ -285,6 +340,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             rows=tasks.rows,
             tasks_per_step=self.tasks_per_step,
             parallel_draws=args.world_size // shared_by,
+            batch_sizes=self._batch_sizes,
             **settings,
         )
 
@@ -376,6 +432,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             "all_tasks_each_step": args.all_tasks_each_step,
             "examples_per_draw": self.examples_per_draw,
             "task_sampling_exponent": args.task_sampling_exponent,
+            **{name: value for name in DRAWS_BY_TASK if (value := getattr(args, name)) is not None},
             "seed": self._draw_seed,
             **self.settings(args),
         }
