@@ -57,6 +57,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             )
         # All rows tell the labels, however few of them are used.
         problem: Problem = problem_class(rows, data_args)
+        refuse_unused_arguments(args, problem.without_effect)
         tasks: Splits = take_samples(rows, data_args)
         refuse_scores_by_another_metric(args, problem.metric)
         if args.process_index == 0:
@@ -77,6 +78,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
                 problem.labels,
                 texts=lambda: problem.texts(tasks),
                 will_train=args.do_train,
+                problem_type=problem.problem_type,
             )
             if problem.labels is not None:
                 if not args.do_train:

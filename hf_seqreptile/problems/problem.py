@@ -12,7 +12,7 @@ from transformers.trainer_utils import PredictionOutput
 
 from ..data import DataArguments
 from ..errors import InputError
-from ..models.loading import ModelArguments
+from ..models.loading import ModelArguments, ProblemType
 from ..scores import Metric
 
 logger = logging.getLogger(__name__)
@@ -46,11 +46,14 @@ class Problem(ABC):
     """The one shown in tables and plots; of the class, what a run had before its scores named theirs."""
     has_evaluation_loss: ClassVar[bool] = True
     """Whether an evaluation reports the loss."""
-    without_effect: ClassVar[Mapping[str, str]] = {}
-    """Arguments of the stock trainer that would have no effect on the problem, and why."""
+    without_effect: Mapping[str, str] = {}
+    """Arguments of the stock trainer that would have no effect on the problem, and why; of the class, those that have
+    none whatever the data is."""
 
     labels: Sequence[str] | None = None
     """Names of the classes, in the order of their ids; `None` where there are none."""
+    problem_type: ProblemType | None = None
+    """What a model of sequences chooses its loss by, as `load_model` takes it."""
     notes: Sequence[str] = ()
     """What a run says of the data, a line each, such as what was recognised in them."""
 
