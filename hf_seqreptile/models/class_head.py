@@ -38,7 +38,7 @@ def load_with_labels(
     Args:
         load: loads the model.
         config: of the model, which has its own labels; is given its new ones.
-        labels: of the data.
+        labels: of the data; none where it has none.
         path: of the model, for messages.
         will_train: whether the head can still learn other labels.
         may_resize: whether it may have another number of rows than before.
@@ -48,7 +48,7 @@ def load_with_labels(
     """
     own = label_names(config)
     rows = _rows(own, labels)
-    if all(row is None for row in rows) and all(_NO_NAME.fullmatch(label) for label in own):
+    if labels and all(row is None for row in rows) and all(_NO_NAME.fullmatch(label) for label in own):
         _set_labels(config, labels)
         model, loading = load(config)
         if not _is_new(_head_name(model), loading):

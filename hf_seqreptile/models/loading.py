@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from transformers import (
@@ -26,6 +26,8 @@ from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
 from .word_tokens import load_for_words
 
 MODEL = "model_name_or_path"
+ProblemType = Literal["regression", "single_label_classification"]
+"""By which a model of sequences chooses its loss: it predicts a number, or one of several classes."""
 
 
 @dataclass
@@ -82,6 +84,7 @@ def load_model(
     labels: Sequence[str] | None,
     texts: Callable[[], Iterable[str]],
     will_train: bool = True,
+    problem_type: ProblemType | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model with a head for `labels`, in float32, and its tokenizer, which cuts to what the model takes.
 
@@ -93,6 +96,8 @@ def load_model(
         labels: names of the classes; `None` for a problem without classes.
         texts: gives the tasks' texts, for `trim_vocabulary`.
         will_train: whether the head can still learn other labels.
+        problem_type: what models of sequences choose their loss by: `regression` makes a head for one number. Default:
+            the model finds out by its first labels.
 
     Raises:
         InputError: no such model, or one that does not fit.
@@ -112,6 +117,8 @@ def load_model(
     )
     if auto_class is AutoModelForQuestionAnswering:
         _set_start_and_end(config, path, will_train)
+    if problem_type is not None:
+        _set_problem_type(config, problem_type, path, will_train)
     tokenizer = _load_tokenizer(args, path, config, hub)
 
     def load(config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -163,6 +170,19 @@ def _set_start_and_end(config: PreTrainedConfig, path: str, will_train: bool) ->
             f"an answer has two, its start and its end. Give a model that was trained on questions, or add --do_train."
         )
     config.num_labels = 2
+
+
+def _set_problem_type(config: PreTrainedConfig, problem_type: ProblemType, path: str, will_train: bool) -> None:
+    predicts_number = config.problem_type == "regression" or config.num_labels == 1
+    if not will_train and predicts_number != (problem_type == "regression"):
+        raise InputError(
+            f"--{MODEL} {path} predicts {'a number' if predicts_number else f'one of {config.num_labels} classes'}, "
+            f"and the labels of the data are {'classes' if predicts_number else 'numbers'}. Give a model that was "
+            f"trained on such labels, or say with --do_regression what they are."
+        )
+    config.problem_type = problem_type
+    if problem_type == "regression" and config.num_labels != 1:
+        config.num_labels = 1
 
 
 def _load_tokenizer(

@@ -14,7 +14,7 @@ from ..data import DataArguments
 from ..data.load import check_data_arguments, load_all_rows, take_samples
 from ..errors import InputError
 from ..models.class_head import add_unpredicted, label_names
-from ..models.loading import ModelArguments, load_model
+from ..models.loading import ModelArguments, ProblemType, load_model
 from ..scores import Metric
 
 logger = logging.getLogger(__name__)
@@ -48,13 +48,16 @@ class Problem(ABC):
     """The one shown in tables and plots; of the class, what a run had before its scores named theirs."""
     has_evaluation_loss: ClassVar[bool] = True
     """Whether an evaluation reports the loss."""
-    without_effect: ClassVar[Mapping[str, str]] = {}
-    """Arguments of the stock trainer that would have no effect on the problem, and why."""
+    without_effect: Mapping[str, str] = {}
+    """Arguments of the stock trainer that would have no effect on the problem, and why; of the class, those that have
+    none whatever the data is."""
 
     labels: Sequence[str] | None = None
     """Names of the classes, in the order of their ids; `None` where there are none."""
     task_arguments: Mapping[str, Sequence[str]] = {}
     """Training arguments by task, `en=1`, that the data's own description gives."""
+    problem_type: ProblemType | None = None
+    """What a model of sequences chooses its loss by, as `load_model` takes it."""
     notes: Sequence[str] = ()
     """What a run says of the data, a line each, such as what was recognised in them."""
 
@@ -92,7 +95,12 @@ class Problem(ABC):
         """
         rows = load_all_rows(args, splits, cache_dir=cache_dir, token=token)
         # All rows tell the labels, however few of them are used.
-        return cls(rows, args), take_samples(rows, args)
+        return cls.made_of(rows, args), take_samples(rows, args)
+
+    @classmethod
+    def made_of(cls, rows: Splits, args: Any) -> "Problem":
+        """The problem of tasks, whose rows say whether they share one head. Default: they do."""
+        return cls(rows, args)
 
     def of_run(self, tasks: Splits) -> "Problem":
         """The problem of a run on some of the tasks."""
@@ -115,7 +123,7 @@ class Problem(ABC):
         Raises:
             InputError: no such model, or one that does not fit.
         """
-        model, tokenizer = load_model(self.auto_model, args, self.labels, texts, will_train)
+        model, tokenizer = load_model(self.auto_model, args, self.labels, texts, will_train, self.problem_type)
         if self.labels is not None:
             if not will_train:
                 add_unpredicted(model, self.labels_beside(label_names(model.config)))

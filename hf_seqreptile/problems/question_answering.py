@@ -97,9 +97,7 @@ class QuestionAnswering(Problem):
     pipeline_tag = "question-answering"
     metric = Metric("f1", perfect=100)
     has_evaluation_loss = False
-    without_effect: ClassVar[Mapping[str, str]] = {
-        "label_smoothing_factor": "the loss of starts and ends smooths no labels"
-    }
+    without_effect: Mapping[str, str] = {"label_smoothing_factor": "the loss of starts and ends smooths no labels"}
 
     def __init__(self, tasks: Splits, args: QuestionAnsweringArguments) -> None:
         super().__init__(tasks, args)

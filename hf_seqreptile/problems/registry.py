@@ -6,6 +6,7 @@ from .parts_of_speech import PartsOfSpeech
 from .problem import Problem
 from .question_answering import QuestionAnswering
 from .sequence_classification import SequenceClassification
+from .text_classification import TextClassification
 from .token_classification import TokenClassification
 
 PROBLEMS: Mapping[str, type[Problem]] = {
@@ -13,4 +14,5 @@ PROBLEMS: Mapping[str, type[Problem]] = {
     "pos": PartsOfSpeech,
     "qa": QuestionAnswering,
     "nli": SequenceClassification,
+    "text": TextClassification,
 }

@@ -56,7 +56,7 @@ class SeveralHeads(Problem):
                 raise InputError(f"Task {task!r}: its problem has no metric {name!r}. Known: {known}.")
             self._metrics[task] = Metric(name, problem.metric.perfect)
         self.notes = [f"{head}: {note}" for head, problem in self.problems.items() for note in problem.notes]
-        self.without_effect = {  # type: ignore[misc]
+        self.without_effect = {
             name: why for problem in self.problems.values() for name, why in problem.without_effect.items()
         }
         self.has_evaluation_loss = all(  # type: ignore[misc]

@@ -1,0 +1,340 @@
+"""One text or a pair, with one class of several or a number to predict."""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+)
+from transformers.trainer_utils import PredictionOutput
+
+from ..data.arguments import DataArguments
+from ..errors import InputError
+from ..metrics.classes import accuracy
+from ..metrics.correlations import correlations
+from ..models.loading import ModelArguments
+from ..scores import Metric
+from .labels import defining_splits, labels_by_task, predicted_labels, task_with_all_labels
+from .problem import IS_CUT, Problem, Splits, Tasks
+from .text_columns import TextColumns, check_tasks_named, find_columns
+from .text_features import LABEL_IDS, encode_rows
+from .text_labels import NO_LABEL, Classes, Targets, check_spelling, class_label_names, holds_numbers, names_in
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TextClassificationModelArguments(ModelArguments):
+    """Model arguments of `run_glue.py`."""
+
+    use_fast_tokenizer: bool = field(
+        default=True, metadata={"help": "Without effect: transformers 5 has fast tokenizers only."}
+    )
+
+
+@dataclass
+class TextClassificationArguments(DataArguments):
+    """Data arguments of `run_glue.py`."""
+
+    problem: ClassVar[str] = "glue"
+
+    text_column_names: list[str] | None = field(
+        default=None,
+        metadata={
+            "nargs": "+",
+            "help": "The column of texts, or the two of a pair: `text`, or one a task (`mood=text topic=title,body`). "
+            "Default: those of a usual name, or where there are no others.",
+        },
+    )
+    label_column_name: list[str] | None = field(
+        default=None,
+        metadata={
+            "nargs": "+",
+            "help": "The column of labels: one for all tasks, or one a task (`mood=stars`). Default: `label`.",
+        },
+    )
+    do_regression: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether labels are numbers to predict, not classes. Default: those with a decimal point are."
+        },
+    )
+    max_seq_length: int | None = field(
+        default=128, metadata={"help": "Subwords after which the longer of the two texts is cut."}
+    )
+    pad_to_max_length: bool = field(
+        default=False, metadata={"help": "Pad every example to the maximum, not to the longest of its batch."}
+    )
+
+
+class TextClassification(Problem):
+    """Turns texts or pairs of them into features, and what the model predicts back into labels.
+
+    All tasks share one head: for classes, or for one number.
+
+    Args:
+        tasks: raw datasets by split and task. The training tasks define the labels; without any, all others do.
+        args: columns, lengths and padding.
+
+    Raises:
+        InputError: columns that are missing or cannot be told; label sets that do not fit together, or names that
+            differ in case or surrounding spaces alone; classes beside numbers.
+    """
+
+    arguments: ClassVar[type[DataArguments]] = TextClassificationArguments
+    model_arguments: ClassVar[type[ModelArguments]] = TextClassificationModelArguments
+    auto_model = AutoModelForSequenceClassification
+    pipeline_tag = "text-classification"
+    metric = Metric("accuracy")
+    number_names: ClassVar[Sequence[str]] = ()
+    """What the numbers 0, 1, … mean as labels. Default: a number is the name of its own class."""
+    known_labels: ClassVar[Sequence[str]] = ()
+    """Names of classes that others must be spelled as, and their order where the data has no others."""
+
+    def __init__(self, tasks: Splits, args: Any) -> None:
+        super().__init__(tasks, args)
+        self._columns: dict[str, TextColumns] = {}
+        for split, task, dataset in _each(tasks):
+            if task not in self._columns:
+                self._columns[task] = self._find_columns(task, dataset)
+            self._columns[task].check(task, dataset, needs_label=split != "test")
+        self._check_arguments()
+        self.problem_type = "regression" if self._are_numbers(tasks) else "single_label_classification"
+        if self.is_regression:
+            self.metric = Metric("pearson")
+            self.without_effect = {"label_smoothing_factor": "the labels are numbers"}
+            return
+        found = labels_by_task(tasks, self._names_in)
+        defining = [
+            (f"task {task!r}, {split} split", dataset, self._columns[task].label)
+            for split, task, dataset in _each(defining_splits(tasks))
+            if self._has_labels(task, dataset)
+        ]
+        check_spelling(defining, self.number_names, self.known_labels)
+        self.labels = common_labels(found, self.known_labels)
+        if "train" in tasks and len(self.labels) < 2:
+            raise InputError(
+                f"All training labels are {', '.join(self.labels) or 'missing'}: there is nothing to tell apart. Give "
+                f"rows with other labels too."
+            )
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether numbers are predicted, not classes."""
+        return self.problem_type == "regression"
+
+    @property
+    def metric_names(self) -> Collection[str]:
+        """As in the parent."""
+        return {"pearson", "spearmanr"} if self.is_regression else {"accuracy"}
+
+    def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
+        """The column of the one text, or the two of a pair."""
+        return self._columns_of(task, dataset).texts
+
+    def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
+        """Features of each task: `input_ids`, `attention_mask` and `labels`; warnings tell how many are cut.
+
+        Rows whose label is missing (null, empty or `-`, on which annotators did not agree) are told of. They are left
+        out; in the test split, which has predictions for all, their label is -100, and without any label that column
+        is missing. Where numbers are predicted, one missing is enough for the test split not to be scored.
+
+        Raises:
+            InputError: an unknown label, no label at all, or an empty value; names task, split and row.
+        """
+        is_test = split == "test"
+        columns = {task: self._columns_of(task, dataset) for task, dataset in tasks.items()}
+        max_length = self._max_length(tokenizer, columns.values())
+        padding = "max_length" if self.args.pad_to_max_length else False
+        # The tokenizer's first call with new settings changes its state, and with it the cache's key.
+        tokenizer(["a"], ["b"], truncation=True, max_length=max_length, padding=padding)
+        encoded, unlabelled = {}, {}
+        for task, dataset in tasks.items():
+            columns[task].check(task, dataset, needs_label=not is_test)
+            labels = self._reader(dataset, columns[task].label, split)
+            rows: Sequence[int] = _labelled_rows(dataset, columns[task].label, labels)
+            unlabelled[task] = len(dataset) - len(rows)
+            if not rows and not is_test:
+                raise InputError(
+                    f"Task {task!r}, {split} split: no {columns[task].example} has a label. Fill in the column "
+                    f"{columns[task].label!r}."
+                )
+            if is_test or not unlabelled[task]:
+                rows = range(len(dataset))
+            encoded[task] = self.map_rows(
+                dataset.select(rows),
+                encode_rows,
+                desc=f"Tokenizing {task} ({split})",
+                fn_kwargs={
+                    "tokenizer": tokenizer,
+                    "columns": columns[task],
+                    "labels": labels,
+                    "rows_in_data": rows,
+                    "where": f"task {task!r}, {split} split",
+                    "max_length": max_length,
+                    "padding": padding,
+                },
+            )
+        kinds = {one.example for one in columns.values()}
+        examples = f"{kinds.pop()}s" if len(kinds) == 1 else "examples"
+        self.warn_of_cuts(encoded, split, max_length, tokenizer, examples)
+        self._warn_of_missing_labels(unlabelled, split, sum(map(len, tasks.values())), examples)
+        if split == "train":
+            self._warn_of_few_labels(encoded, examples.removesuffix("s"))
+        lacks_some = {task for task, number in unlabelled.items() if number and self.is_regression and is_test}
+        lacks_all = {task for task, number in unlabelled.items() if number == len(tasks[task])}
+        return {
+            task: dataset.remove_columns([IS_CUT, *([LABEL_IDS] if task in lacks_some | lacks_all else [])])
+            for task, dataset in encoded.items()
+        }
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
+        """Pads examples to the longest of a batch."""
+        return DataCollatorWithPadding(tokenizer)
+
+    def scoring(self) -> dict[str, Callable]:
+        """The trainer's `compute_metrics`, and `preprocess_logits_for_metrics`, which keeps what is predicted."""
+        keep = _predicted_numbers if self.is_regression else predicted_labels
+        return {"compute_metrics": self.compute_metrics, "preprocess_logits_for_metrics": keep}
+
+    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Accuracy, over the examples that have a label; of numbers, Pearson's and Spearman's correlation."""
+        predicted, true = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        if self.is_regression:
+            return correlations(predicted, true)
+        scored = true != NO_LABEL
+        return self.class_scores(predicted[scored], true[scored])
+
+    def class_scores(self, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+        """The scores of classes, by their ids, (examples,)."""
+        return {"accuracy": accuracy(predicted, true)}
+
+    def write_predictions(
+        self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
+    ) -> None:
+        """Write the test split's `predict_results{suffix}.txt` as Hugging Face's script does: `index TAB label` lines.
+
+        Numbers have three decimals.
+        """
+        if stage != "predict":
+            return
+        values = np.asarray(prediction.predictions).tolist()
+        shown = [f"{value:.3f}" if self.labels is None else self.labels[value] for value in values]
+        lines = ["index\tprediction\n", *(f"{i}\t{text}\n" for i, text in enumerate(shown))]
+        self.predictions_file(folder, suffix).write_text("".join(lines), encoding="utf-8")
+
+    def predictions_file(self, folder: Path, suffix: str) -> Path:
+        """Where the test split's predictions are written."""
+        return folder / f"predict_results{suffix}.txt"
+
+    def _find_columns(self, task: str, dataset: Dataset) -> TextColumns:
+        args = self.args
+        return find_columns(task, dataset, args.text_column_names, args.label_column_name, [args.task_column])
+
+    def _check_arguments(self) -> None:
+        """Refuse arguments that do not go with the tasks."""
+        check_tasks_named(self.args.text_column_names, self._columns, "text_column_names")
+        check_tasks_named(self.args.label_column_name, self._columns, "label_column_name")
+
+    def _columns_of(self, task: str, dataset: Dataset) -> TextColumns:
+        if task in self._columns:
+            return self._columns[task]
+        # A cluster has the columns of the task that it is a part of.
+        known = set(self._columns.values())
+        return known.pop() if len(known) == 1 else self._find_columns(task, dataset)
+
+    def _has_labels(self, task: str, dataset: Dataset) -> bool:
+        return self._columns[task].label in dataset.column_names
+
+    def _are_numbers(self, tasks: Splits) -> bool:
+        """Whether the labels of all tasks are numbers to predict."""
+        wanted: bool | None = self.args.do_regression
+        if wanted is not None:
+            return wanted
+        kinds = {
+            task: holds_numbers(dataset, self._columns[task].label)
+            for _, task, dataset in _each(defining_splits(tasks))
+            if self._has_labels(task, dataset)
+        }
+        if len(set(kinds.values())) > 1:
+            numbers, classes = (
+                next(task for task, is_number in kinds.items() if is_number is of) for of in (True, False)
+            )
+            raise InputError(
+                f"The labels of task {numbers!r} are numbers to predict, those of task {classes!r} are classes: one "
+                f"head cannot serve both. Train them apart, or say which they are with --do_regression."
+            )
+        return any(kinds.values())
+
+    def _names_in(self, task: str, dataset: Dataset) -> list[str]:
+        if not self._has_labels(task, dataset):
+            return []
+        return names_in(dataset, self._columns[task].label, self.number_names)
+
+    def _reader(self, dataset: Dataset, column: str, split: str) -> Classes | Targets:
+        if self.labels is None:
+            return Targets()
+        ids = {label: i for i, label in enumerate(self.labels)}
+        return Classes(class_label_names(dataset, column), self.number_names, ids, split == "train")
+
+    def _max_length(self, tokenizer: PreTrainedTokenizerBase, columns: Collection[TextColumns]) -> int:
+        # Each text needs a token.
+        most = max(len(one.texts) for one in columns)
+        taken = tokenizer.num_special_tokens_to_add(pair=most == 2)
+        content, example = ("two texts", "pair") if most == 2 else ("a text", "text")
+        return self.max_length(tokenizer, taken, content, example, least=most)
+
+    def _warn_of_missing_labels(self, unlabelled: Mapping[str, int], split: str, every: int, examples: str) -> None:
+        if of_tasks := [f"{task} {number:,}" for task, number in unlabelled.items() if number]:
+            outcome = "predicted, but not scored" if split == "test" else "left out"
+            others = "; nor are the others of these tasks" if split == "test" and self.is_regression else ""
+            logger.warning(
+                "%s: %s of %s %s have no label (null, empty or -) and are %s%s: %s.", split,
+                f"{sum(unlabelled.values()):,}", f"{every:,}", examples, outcome, others, ", ".join(of_tasks),
+            )  # fmt: skip
+
+    def _warn_of_few_labels(self, encoded: Tasks, example: str) -> None:
+        found = {task: set(dataset.unique(LABEL_IDS)) for task, dataset in encoded.items()}
+        names = self.labels
+        if alike := [f"{task} ({min(ids) if names is None else names[min(ids)]})"
+                     for task, ids in found.items() if len(ids) == 1]:  # fmt: skip
+            logger.warning(
+                "All training %ss of a task have one label, and teach the model nothing else: %s. Where a file is "
+                "sorted by label, shuffle it, or take all of it.", example, ", ".join(alike),
+            )  # fmt: skip
+        if never := [label for i, label in enumerate(names or ()) if not any(i in ids for ids in found.values())]:
+            logger.warning("The model has labels that no training %s has: %s.", example, ", ".join(never))
+
+
+def common_labels(labels_by_task: Mapping[str, Sequence[str]], known: Sequence[str] = ()) -> list[str]:
+    """One label list for all tasks: that of the task with most, or `known` in its order where that holds them all.
+
+    Raises:
+        InputError: two tasks each have a label that the other lacks.
+    """
+    labels = list(dict.fromkeys(labels_by_task[task_with_all_labels(labels_by_task)]))
+    return list(known) if set(labels) <= set(known) and known else labels
+
+
+def _each(tasks: Splits) -> Iterator[tuple[str, str, Dataset]]:
+    """Split, task and dataset of each."""
+    return ((split, task, dataset) for split, of_split in tasks.items() for task, dataset in of_split.items())
+
+
+def _labelled_rows(dataset: Dataset, column: str, labels: Classes | Targets) -> list[int]:
+    values = dataset[column][:] if column in dataset.column_names else ()
+    return [row for row, value in enumerate(values) if labels.is_labelled(value)]
+
+
+def _predicted_numbers(logits: Any, labels: torch.Tensor) -> torch.Tensor:
+    """The one number of each example."""
+    return (logits[0] if isinstance(logits, tuple) else logits).squeeze(-1)
