@@ -93,7 +93,7 @@ def find_columns(
             f"--{_ARGUMENT} gives task {task!r} {', '.join(given)}. Give one column of texts, or two for pairs, none "
             f"of them twice and none of them that of labels ({label!r})."
         )
-    return TextColumns(tuple(given) or _found(task, dataset, {*others, label, *_NO_TEXTS}), label)
+    return TextColumns(tuple(given) or _found(task, dataset, {*others, label, LABEL, *_NO_TEXTS}), label)
 
 
 def label_column(task: str, labels: Sequence[str] | None) -> str:
