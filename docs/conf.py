@@ -40,6 +40,7 @@ CONTENTS = {
         "docs/data",
         "docs/question_answering",
         "docs/natural_language_inference",
+        "docs/run_glue",
         "docs/run_multitask",
         "docs/zero_shot",
         "docs/choosing",

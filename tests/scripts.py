@@ -55,7 +55,7 @@ import importlib.abc, sys
 
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("hf_seqreptile", "run_ner", "run_qa", "run_xnli", "run_multitask"):
+        if name.partition(".")[0] == "hf_seqreptile" or name.startswith("run_"):
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Absent())
@@ -164,7 +164,7 @@ class Place:
 
     Args:
         folder: the folder.
-        script: `run_ner`, `run_qa` or `run_xnli`.
+        script: `run_ner`, `run_qa`, `run_xnli` or `run_glue`.
         model: a saved model.
         data: the arguments that name the data.
     """

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_forward_hook
@@ -17,11 +18,13 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import EvalLoopContainer
 from transformers.utils import ModelOutput
 
-from tests.scripts import Place
+from tests.scripts import SAMPLES, Place, sample_place, words_of_sample, write_model
 
-SCRIPTS = {"run_ner": "ner", "run_qa": "qa", "run_xnli": "nli"}
-"""The scripts, and the bundled sample of each."""
-METRICS = {"run_ner": "de_accuracy", "run_qa": "de_f1", "run_xnli": "de_accuracy"}
+SCRIPTS = ["run_ner", "run_qa", "run_xnli", pytest.param("run_glue", marks=pytest.mark.slow)]
+"""The scripts; what holds of pairs in `run_xnli` holds in `run_glue`, of which they are a case."""
+SAMPLES_OF = {"run_ner": "ner", "run_qa": "qa", "run_xnli": "nli"}
+"""The bundled sample of each, with one head for all languages."""
+METRICS = {"run_ner": "de_accuracy", "run_qa": "de_f1", "run_xnli": "de_accuracy", "run_glue": "de_accuracy"}
 """A metric of each, which goes where an argument is `METRIC`."""
 ALWAYS = (
     "--eval_languages", "de", "sw", "--do_train", "--do_eval", "--do_predict", "--max_train_samples", "12",
@@ -109,6 +112,19 @@ class Seen:
     def json(self, name: str) -> Any:
         """What a file of the output folder holds."""
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+
+def place_of(folder: Path, script: str) -> Place:
+    """German and Swahili of the script's bundled sample, which share a head."""
+    if script in SAMPLES_OF:
+        return sample_place(folder, script, SAMPLES_OF[script])
+    model = write_model(folder / "model", words=words_of_sample("glue", ["mood-de", "mood-sw"]))
+    data = [
+        part
+        for split in ("train", "validation", "test")
+        for part in (f"--{split}_file", *(f"{of}={SAMPLES / f'glue/mood-{of}/{split}.jsonl'}" for of in ("de", "sw")))
+    ]
+    return Place(folder, script, model, data)
 
 
 def run(place: Place, output: str, arguments: Sequence[str], breaks: Breaks = contextlib.nullcontext) -> Seen:

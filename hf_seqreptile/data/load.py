@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from datasets import Dataset
 
@@ -15,21 +15,9 @@ from .hub import HubSource
 from .limits import check_limits, parse_limits, take_first
 from .names import check_distinct, check_task_name
 from .sample import sample_source
+from .source import Source
 
 _LIMITS = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
-
-
-class Source(Protocol):
-    """Where examples come from."""
-
-    def tasks(self, split: str) -> list[str]:
-        """The tasks that the data names for `split`."""
-
-    def check(self, task: str, split: str, argument: str) -> None:
-        """Raise InputError where the task is known not to be there; `argument` named it."""
-
-    def read(self, task: str, split: str) -> Dataset:
-        """All examples of a task, at least one, with the columns that the data has."""
 
 
 def load_tasks(
@@ -138,6 +126,8 @@ def _choose_sources(
 def _own_source(args: DataArguments, cache: Cache, token: str | bool | None) -> Source:
     if args.dataset_name == "sample":
         return sample_source(args.problem, cache)
+    if own := args.own_source(cache, token):
+        return own
     rows: dict[str, Any] = {"task_column": args.task_column, "id_names_task": args.id_names_task}
     wanted = [*(args.languages or ()), *(() if args.eval_dataset else args.eval_languages or ())]
     wanted = list(dict.fromkeys(wanted))

@@ -1,4 +1,4 @@
-"""Scores of tags, classes, numbers, and answers (`evaluate.Metric`); imports nothing but the files at the top."""
+"""Scores of tags, classes, numbers and answers; imports nothing but the files at the top."""
 
 from .mlqa import MLQAMetric
 from .squad import SquadMetric

@@ -9,7 +9,8 @@ from datasets import Dataset
 from ..data.arguments import DataArguments
 from ..errors import InputError
 from .problem import Splits
-from .text_classification import TextClassification, TextClassificationModelArguments
+from .text_arguments import TextClassificationModelArguments
+from .text_classification import TextClassification
 from .text_columns import LABEL, TextColumns
 from .text_labels import NUMBER
 
@@ -96,8 +97,21 @@ class SequenceClassification(TextClassification):
                 )
         return _COLUMNS
 
+    @classmethod
+    def heads(cls, tasks: Splits, args: Any) -> dict[str, str]:
+        """As in the parent: all tasks share one."""
+        names = list(dict.fromkeys(task for of_split in tasks.values() for task in of_split))
+        return dict.fromkeys(names, names[0])
+
+    @property
+    def _glue_head(self) -> None:
+        return None
+
     def _check_arguments(self) -> None:
         """None of them is about columns."""
+
+    def _notes(self, labels: str) -> list[str]:
+        return []
 
     def _are_numbers(self, tasks: Splits) -> bool:
         return False

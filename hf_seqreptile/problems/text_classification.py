@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,62 +17,29 @@ from transformers import (
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
+from ..data.glue import HEADS
+from ..data.text import shown
 from ..errors import InputError
-from ..metrics.classes import accuracy
+from ..metrics.classes import accuracy, f1, matthews_correlation
 from ..metrics.correlations import correlations
 from ..models.loading import ModelArguments
 from ..scores import Metric
 from .labels import defining_splits, labels_by_task, predicted_labels, task_with_all_labels
 from .problem import IS_CUT, Problem, Splits, Tasks
+from .text_arguments import TextClassificationArguments, TextClassificationModelArguments
 from .text_columns import TextColumns, check_tasks_named, find_columns
 from .text_features import LABEL_IDS, encode_rows
+from .text_heads import heads_by_labels
 from .text_labels import NO_LABEL, Classes, Targets, check_spelling, class_label_names, holds_numbers, names_in
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass
-class TextClassificationModelArguments(ModelArguments):
-    """Model arguments of `run_glue.py`."""
-
-    use_fast_tokenizer: bool = field(
-        default=True, metadata={"help": "Without effect: transformers 5 has fast tokenizers only."}
-    )
-
-
-@dataclass
-class TextClassificationArguments(DataArguments):
-    """Data arguments of `run_glue.py`."""
-
-    problem: ClassVar[str] = "glue"
-
-    text_column_names: list[str] | None = field(
-        default=None,
-        metadata={
-            "nargs": "+",
-            "help": "The column of texts, or the two of a pair: `text`, or one a task (`mood=text topic=title,body`). "
-            "Default: those of a usual name, or where there are no others.",
-        },
-    )
-    label_column_name: list[str] | None = field(
-        default=None,
-        metadata={
-            "nargs": "+",
-            "help": "The column of labels: one for all tasks, or one a task (`mood=stars`). Default: `label`.",
-        },
-    )
-    do_regression: bool | None = field(
-        default=None,
-        metadata={
-            "help": "Whether labels are numbers to predict, not classes. Default: those with a decimal point are."
-        },
-    )
-    max_seq_length: int | None = field(
-        default=128, metadata={"help": "Subwords after which the longer of the two texts is cut."}
-    )
-    pad_to_max_length: bool = field(
-        default=False, metadata={"help": "Pad every example to the maximum, not to the longest of its batch."}
-    )
+_SCORES = {
+    "cola": ("matthews_correlation", "acceptable"),
+    "mrpc": ("f1", "equivalent"),
+    "qqp": ("f1", "duplicate"),
+}
+"""What GLUE reports of a task beside accuracy, and of which class."""
 
 
 class TextClassification(Problem):
@@ -112,6 +78,7 @@ class TextClassification(Problem):
         if self.is_regression:
             self.metric = Metric("pearson")
             self.without_effect = {"label_smoothing_factor": "the labels are numbers"}
+            self.notes = self._notes("Numbers to predict")
             return
         found = labels_by_task(tasks, self._names_in)
         defining = [
@@ -126,6 +93,7 @@ class TextClassification(Problem):
                 f"All training labels are {', '.join(self.labels) or 'missing'}: there is nothing to tell apart. Give "
                 f"rows with other labels too."
             )
+        self.notes = self._notes(f"{len(self.labels)} classes: {shown(', '.join(self.labels))}")
 
     @property
     def is_regression(self) -> bool:
@@ -135,7 +103,20 @@ class TextClassification(Problem):
     @property
     def metric_names(self) -> Collection[str]:
         """As in the parent."""
-        return {"pearson", "spearmanr"} if self.is_regression else {"accuracy"}
+        if self.is_regression:
+            return {"pearson", "spearmanr"}
+        return {"accuracy"} | ({_SCORES[self._glue_head][0]} if self._glue_head in _SCORES else set())
+
+    @classmethod
+    def heads(cls, tasks: Splits, args: Any) -> dict[str, str]:
+        """The name of the head of each task, of all splits; an instance of the class serves the tasks of one head.
+
+        Each task of GLUE has one of its own, but `mnli-mm` has that of `mnli`. Others share one where their labels fit
+        together, as [`heads_by_labels`] says.
+        """
+        if args.task_names:
+            return {task: HEADS.get(task, task) for _, task, _ in _each(tasks)}
+        return heads_by_labels(tasks, args.label_column_name, args.do_regression)
 
     def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
         """The column of the one text, or the two of a pair."""
@@ -207,16 +188,21 @@ class TextClassification(Problem):
         return {"compute_metrics": self.compute_metrics, "preprocess_logits_for_metrics": keep}
 
     def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Accuracy, over the examples that have a label; of numbers, Pearson's and Spearman's correlation."""
+        """Accuracy, over the examples that have a label; of numbers, Pearson's and Spearman's correlation.
+
+        GLUE's have what GLUE reports beside it: CoLA Matthews' correlation, MRPC and QQP F1.
+        """
         predicted, true = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         if self.is_regression:
             return correlations(predicted, true)
         scored = true != NO_LABEL
-        return self.class_scores(predicted[scored], true[scored])
-
-    def class_scores(self, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
-        """The scores of classes, by their ids, (examples,)."""
-        return {"accuracy": accuracy(predicted, true)}
+        predicted, true = predicted[scored], true[scored]
+        scores = {"accuracy": accuracy(predicted, true)}
+        if self.labels is not None and self._glue_head in _SCORES:
+            name, positive = _SCORES[self._glue_head]
+            score = f1 if name == "f1" else matthews_correlation
+            scores[name] = score(predicted, true, list(self.labels).index(positive))
+        return scores
 
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
@@ -234,7 +220,12 @@ class TextClassification(Problem):
 
     def predictions_file(self, folder: Path, suffix: str) -> Path:
         """Where the test split's predictions are written."""
-        return folder / f"predict_results{suffix}.txt"
+        return folder / f"predict_results{suffix or (f'_{self._glue_head}' if self._glue_head else '')}.txt"
+
+    @property
+    def _glue_head(self) -> str | None:
+        """The task of GLUE whose head this is."""
+        return HEADS.get(next(iter(self._columns))) if self.args.task_names else None
 
     def _find_columns(self, task: str, dataset: Dataset) -> TextColumns:
         args = self.args
@@ -244,6 +235,14 @@ class TextClassification(Problem):
         """Refuse arguments that do not go with the tasks."""
         check_tasks_named(self.args.text_column_names, self._columns, "text_column_names")
         check_tasks_named(self.args.label_column_name, self._columns, "label_column_name")
+
+    def _notes(self, labels: str) -> list[str]:
+        """What was found: a line on labels, and on the columns of texts."""
+        by_columns: dict[str, list[str]] = {}
+        for task, columns in self._columns.items():
+            by_columns.setdefault(" and ".join(columns.texts), []).append(task)
+        texts = [f"{columns} ({', '.join(tasks)})" for columns, tasks in by_columns.items()]
+        return [f"{labels}. Texts: {'; '.join(texts)}."]
 
     def _columns_of(self, task: str, dataset: Dataset) -> TextColumns:
         if task in self._columns:

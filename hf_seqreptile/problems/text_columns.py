@@ -87,16 +87,21 @@ def find_columns(
     Raises:
         InputError: columns that cannot be told for sure, more than two of texts or more than one of labels.
     """
+    label, given = label_column(task, labels), _named(texts, task)
+    if len(given) > 2 or len(set(given) - {label}) < len(given):
+        raise InputError(
+            f"--{_ARGUMENT} gives task {task!r} {', '.join(given)}. Give one column of texts, or two for pairs, none "
+            f"of them twice and none of them that of labels ({label!r})."
+        )
+    return TextColumns(tuple(given) or _found(task, dataset, {*others, label, LABEL, *_NO_TEXTS}), label)
+
+
+def label_column(task: str, labels: Sequence[str] | None) -> str:
+    """The column of a task's labels: the one that the user names as [`find_columns`] says, else `label`."""
     own = _named(labels, task) or [LABEL]
     if len(own) > 1:
         raise InputError(f"--label_column_name gives task {task!r} {len(own)} columns: {', '.join(own)}. Give one.")
-    given = _named(texts, task)
-    if len(given) > 2 or len(set(given) - {*own}) < len(given):
-        raise InputError(
-            f"--{_ARGUMENT} gives task {task!r} {', '.join(given)}. Give one column of texts, or two for pairs, none "
-            f"of them twice and none of them that of labels ({own[0]!r})."
-        )
-    return TextColumns(tuple(given) or _found(task, dataset, {*others, own[0], *_NO_TEXTS}), own[0])
+    return own[0]
 
 
 def check_tasks_named(items: Sequence[str] | None, tasks: Collection[str], argument: str) -> None:

@@ -3,9 +3,8 @@
 import pytest
 
 from hf_seqreptile.scores import TIMINGS
-from tests import scripts
 from tests.scripts import Place
-from tests.stock_runs import SCRIPTS, run
+from tests.stock_runs import SCRIPTS, place_of, run
 
 PLATEAU = ("--lr_scheduler_type", "reduce_lr_on_plateau", "--eval_strategy", "steps", "--eval_steps", "2")
 OPTIONS = {"run_ner": "--return_entity_level_metrics", "run_qa": "--version_2_with_negative"}
@@ -14,8 +13,7 @@ OPTIONS = {"run_ner": "--return_entity_level_metrics", "run_qa": "--version_2_wi
 
 @pytest.fixture(scope="module", params=SCRIPTS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    script = request.param
-    return scripts.sample_place(tmp_path_factory.mktemp(script), script, SCRIPTS[script])
+    return place_of(tmp_path_factory.mktemp(request.param), request.param)
 
 
 @pytest.mark.parametrize("metric", ["eval_de_f11", "fr_f1", "runtime", "lss"])

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 from tests import scripts
 from tests.scripts import Place
 from tests.stock_arguments import ENTRIES, table
-from tests.stock_runs import SCRIPTS, Seen, run
+from tests.stock_runs import SCRIPTS, Seen, place_of, run
 
 IN_MAKE_TEST = {
     "max_grad_norm", "auto_find_batch_size", "per_device_eval_batch_size", "eval_accumulation_steps",
@@ -22,8 +22,7 @@ IN_MAKE_TEST = {
 
 @pytest.fixture(scope="module", params=SCRIPTS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    script = request.param
-    return scripts.sample_place(tmp_path_factory.mktemp(script), script, SCRIPTS[script])
+    return place_of(tmp_path_factory.mktemp(request.param), request.param)
 
 
 @pytest.fixture(scope="module")

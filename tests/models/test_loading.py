@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 from hf_seqreptile import InputError
 from hf_seqreptile.models.loading import load_model
 from hf_seqreptile.problems.sequence_classification import NLI_LABELS, SequenceClassificationModelArguments
-from hf_seqreptile.problems.text_classification import TextClassificationModelArguments
+from hf_seqreptile.problems.text_arguments import TextClassificationModelArguments
 from tests import scripts
 from tests.models.test_word_tokens import save_model, word_level
 
