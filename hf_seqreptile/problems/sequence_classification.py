@@ -46,6 +46,7 @@ XNLI = "facebook/xnli"
 logger = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_MEANINGS = {float(number): name for number, name in enumerate(NLI_LABELS)}
 
 
 @dataclass
@@ -255,8 +256,7 @@ def _label(value: Any, names: Sequence[str] | None) -> str | None:
     text = str(value)
     if value is None or text.strip() in ("", "-") or (isinstance(value, float) and math.isnan(value)):
         return None
-    meanings = {float(number): name for number, name in enumerate(NLI_LABELS)}
-    return meanings.get(float(text), text) if _NUMBER.fullmatch(text) else text
+    return _MEANINGS.get(float(text), text) if _NUMBER.fullmatch(text) else text
 
 
 def _labelled_rows(dataset: Dataset) -> list[int]:
@@ -320,22 +320,23 @@ def _encode_rows(
 ) -> dict[str, list]:
     labels = []
     for i, (premise, hypothesis, label) in enumerate(zip(*(rows[column] for column in (*TEXTS, LABEL)), strict=True)):
-        row = f"{where}, row {rows_in_data[indices[i]] + 1}"
-        if premise is None or hypothesis is None:
-            raise InputError(f"{row}: an empty value (null); fill it in or delete the row.")
-        row = f"{row} ({shown(hypothesis)})"
         name = _label(label, names)
-        if name is None:
-            labels.append(NO_LABEL)
-            continue
-        if name not in label2id:
-            if other := same_but_for_case(name, label2id):
-                raise InputError(f"{row}: {misspelled(name, other)}")
-            raise InputError(
-                f"{row}: unknown label {name!r}; the model knows {', '.join(label2id)}. "
-                f"{mend_of_unknown(for_training)}"
-            )
-        labels.append(label2id[name])
+        if premise is None or hypothesis is None or not (name is None or name in label2id):
+            wrong = _what_is_wrong(premise, hypothesis, name, label2id, for_training)
+            raise InputError(f"{where}, row {rows_in_data[indices[i]] + 1}{wrong}")
+        labels.append(NO_LABEL if name is None else label2id[name])
     features = tokenizer(rows[TEXTS[0]], rows[TEXTS[1]], truncation=True, max_length=max_length, padding=padding)
     is_cut = [bool(encoding.overflowing) for encoding in features.encodings or ()]
     return dict(features) | {LABEL_IDS: labels, IS_CUT: is_cut}
+
+
+def _what_is_wrong(
+    premise: str | None, hypothesis: str | None, name: str | None, label2id: Mapping[str, int], for_training: bool
+) -> str:
+    """What follows the place of a row with an empty value or an unknown label."""
+    if premise is None or hypothesis is None:
+        return ": an empty value (null); fill it in or delete the row."
+    what = f"unknown label {name!r}; the model knows {', '.join(label2id)}. {mend_of_unknown(for_training)}"
+    if other := same_but_for_case(str(name), label2id):
+        what = misspelled(str(name), other)
+    return f" ({shown(hypothesis)}): {what}"
