@@ -43,6 +43,9 @@ def read_conll(path: Path, tag_scheme: str | None = None) -> Iterator[dict[str, 
             if tokens:
                 yield {"tokens": tokens, "ner_tags": tags}
                 tokens, tags = [], []
+        elif word := layout.sure_word(line, row):
+            tokens.append(word[0])
+            tags.append(word[1])
         elif not layout.skips(line, row, bool(tokens)):
             token, tag = layout.parse(line, row, f"{path}, line {number}")
             tokens.append(token)
@@ -72,6 +75,14 @@ class _Layout:
     prefix: str
     known: Collection[str]
     odd: Mapping[str, str]
+
+    def sure_word(self, line: str, row: list[str]) -> tuple[str, str] | None:
+        """The token and the tag of a line that needs no closer look, as most do not."""
+        if len(row) == self.columns and line[0] != "#" and (self.token == 0 or row[0].isalnum()):
+            token, tag = row[self.token].removeprefix(self.prefix), row[self.tag]
+            if token and tag in self.known and tag not in self.odd:
+                return token, tag
+        return None
 
     def skips(self, line: str, row: list[str], inside: bool) -> bool:
         """Whether a line within a sentence (`inside`), or before one, holds none of its words."""
@@ -120,7 +131,9 @@ def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
         # Not str.strip: it would also take the no-break spaces that belong to a token.
         line = line.rstrip(" \t\r\n")
         if "\t" in line:
-            row = [column.strip(" ") for column in line.split("\t")]
+            row = line.split("\t")
+            if " " in line:
+                row = [column.strip(" ") for column in row]
         else:
             row = [column for column in line.split(" ") if column]
         if "-DOCSTART-" in line and any(column.startswith("-DOCSTART-") for column in row):
@@ -154,7 +167,8 @@ def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
     first: set[str] = set()
     last: dict[str, set[str]] = {"words": set(), "ranges": set(), "signs": set()}
     for _, text, row in _rows(path):
-        inside &= bool(row)
+        if not row:
+            inside = False
         # What has another number of columns is a comment, or a mistake that reading will name.
         if len(row) != columns:
             continue
@@ -166,12 +180,12 @@ def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
         inside = True
         if tags_first := tags_first and is_tag(row[0]):
             first.add(row[0])
-        indexed = indexed and _INDEX.fullmatch(row[0]) is not None
+        indexed = indexed and (row[0].isdecimal() or _INDEX.fullmatch(row[0]) is not None)
         if prefix is None:
             match = _LANGUAGE_PREFIX.match(row[0])
             prefix = match[0] if match else ""
         prefixed = prefixed and row[0].startswith(prefix)
-        last["ranges" if _NO_WORD.fullmatch(row[0]) else "words"].add(row[-1])
+        last["words" if row[0].isalnum() or not _NO_WORD.fullmatch(row[0]) else "ranges"].add(row[-1])
     if columns == 2 and tags_first and first and not all(map(is_tag, last["words"] | last["ranges"])):
         return _Layout(columns, line, 1, 0, "", first, odd_tags(first, tag_scheme))
     if columns >= 3 and indexed:
