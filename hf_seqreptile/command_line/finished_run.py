@@ -127,6 +127,7 @@ def finish(
                 eval_dataset_name=data_args.eval_dataset,
                 trims_vocabulary=model_args.trim_vocabulary,
                 no_answer_threshold=_no_answer_threshold(data_args),
+                texts=_number_of_texts(run, problem),
                 name=trainer.hub_model_id,
             )
     return finished
@@ -134,15 +135,19 @@ def finish(
 
 def task_facts(run: Run, problem: Problem) -> dict[str, TaskFacts]:
     """What the card tells of each task, where they have heads of their own; else empty."""
-    tasks = dict.fromkeys(task for of_split in run.tasks.values() for task in of_split)
+    tasks = {task: dataset for of_split in run.tasks.values() for task, dataset in of_split.items()}
     facts = {}
-    for task in tasks:
+    for task, dataset in tasks.items():
         head, own = problem.head_of(task), problem.of_task(task)
         if head is not None:
-            facts[task] = TaskFacts(
-                head, own.pipeline_tag, own.metric.name, own.args.dataset_name, _no_answer_threshold(own.args)
-            )
+            threshold, texts = _no_answer_threshold(own.args), len(own.text_columns(task, dataset))
+            facts[task] = TaskFacts(head, own.pipeline_tag, own.metric.name, own.args.dataset_name, threshold, texts)
     return facts
+
+
+def _number_of_texts(run: Run, problem: Problem) -> int:
+    task, dataset = next(item for of_split in run.tasks.values() for item in of_split.items())
+    return len(problem.text_columns(task, dataset))
 
 
 def _no_answer_threshold(data_args: DataArguments) -> float | None:

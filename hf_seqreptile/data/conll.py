@@ -13,6 +13,9 @@ from .text import read_lines, shown
 
 CONLL_FEATURES = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
 
+CONLL_U = 10
+"""The columns of CoNLL-U."""
+
 _INDEX = re.compile(r"\d+(?:[-.]\d+)?")
 # In CoNLL-U, of several words and of an empty node.
 _NO_WORD = re.compile(r"\d+[-.]\d+")
@@ -24,7 +27,8 @@ def read_conll(path: Path, tag_scheme: str | None = None) -> Iterator[dict[str, 
 
     Columns are separated by one tab or by spaces, in any of these orders, which is found out from the whole file:
     `token tag`, `token … tag` (CoNLL-2003), `index token tag`, `language:token tag` (the prefix, when every token
-    has the same, is dropped) and `tag token`. Comments (`# …`), `-DOCSTART-` lines and, behind an index, the ranges
+    has the same, is dropped) and `tag token`; with the scheme `none` also the ten columns of CoNLL-U, whose fourth is
+    the part of speech. Comments (`# …`), `-DOCSTART-` lines and, behind an index, the ranges
     (`1-2`) and empty nodes (`2.1`) of CoNLL-U are skipped.
 
     Args:
@@ -166,6 +170,7 @@ def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
     inside = False
     first: set[str] = set()
     last: dict[str, set[str]] = {"words": set(), "ranges": set(), "signs": set()}
+    fourth: set[str] = set()
     for _, text, row in _rows(path):
         if not row:
             inside = False
@@ -185,14 +190,20 @@ def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
             match = _LANGUAGE_PREFIX.match(row[0])
             prefix = match[0] if match else ""
         prefixed = prefixed and row[0].startswith(prefix)
-        last["words" if row[0].isalnum() or not _NO_WORD.fullmatch(row[0]) else "ranges"].add(row[-1])
+        is_word = row[0].isalnum() or not _NO_WORD.fullmatch(row[0])
+        last["words" if is_word else "ranges"].add(row[-1])
+        if is_word and columns == CONLL_U:
+            fourth.add(row[3])
     if columns == 2 and tags_first and first and not all(map(is_tag, last["words"] | last["ranges"])):
         return _Layout(columns, line, 1, 0, "", first, odd_tags(first, tag_scheme))
     if columns >= 3 and indexed:
+        if columns == CONLL_U and tag_scheme == "none":
+            return _Layout(columns, line, 1, 3, "", fourth, odd_tags(fourth, tag_scheme))
         if columns > 3:
+            hint = ", or read parts of speech from CoNLL-U's fourth with --tag_scheme none" * (columns == CONLL_U)
             raise InputError(
                 f"{path}, line {line}: an index and {columns - 1} more columns. Which of them is the tag is unclear: "
-                "keep the columns index, token and tag."
+                f"keep the columns index, token and tag{hint}."
             )
         return _Layout(columns, line, 1, 2, "", last["words"], odd_tags(last["words"], tag_scheme))
     known = set().union(*last.values())

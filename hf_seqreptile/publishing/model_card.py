@@ -57,6 +57,7 @@ def write_model_card(
     eval_dataset_name: str | None = None,
     trims_vocabulary: bool = False,
     no_answer_threshold: float | None = None,
+    texts: int = 2,
     languages: Sequence[str] | None = None,
     name: str | None = None,
     license: str | None = None,
@@ -81,6 +82,7 @@ def write_model_card(
         trims_vocabulary: whether the offline encoder was started with the tokens of the texts alone.
         no_answer_threshold: for question answering, how far the score of "no answer" must be above that of the best
             answer; `None` where every question has one.
+        texts: of an example that is classified, one or a pair.
         languages: what was trained on. Default: the tasks; they have other names where one language was split.
         name: what the card calls the model, and loads: `owner/name` on the Hub. Default: the folder's name.
         license: as the Hub names it, `apache-2.0`.
@@ -100,6 +102,7 @@ def write_model_card(
         is_scored_elsewhere=eval_dataset_name not in (None, dataset_name),
         trims_vocabulary=trims_vocabulary,
         no_answer_threshold=no_answer_threshold,
+        texts=texts,
         languages=list(training.sizes) if languages is None else languages,
         tables=tables,
         zero_shot=zero_shot,
@@ -128,6 +131,7 @@ class _Run:
     is_scored_elsewhere: bool
     trims_vocabulary: bool
     no_answer_threshold: float | None
+    texts: int
     languages: Sequence[str]
     tables: ScoreTables
     zero_shot: Sequence[str]
@@ -264,7 +268,7 @@ def _usage(run: _Run) -> list[str]:
     if model is None or run.adapters:
         if run.pipeline_tag not in LINES:
             return []
-        lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold)
+        lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold, texts=run.texts)
         return ["## Use it", f"```python\n{lines}\n```"]
     sections = [
         "## Use it",
@@ -274,7 +278,7 @@ def _usage(run: _Run) -> list[str]:
         tasks = [task for task, facts in run.of_tasks.items() if facts.head == head]
         facts = run.of_tasks[tasks[0]] if tasks else None
         if facts is not None and facts.pipeline_tag in LINES:
-            lines = usage(facts.pipeline_tag, run.name, model.head(head), facts.no_answer_threshold, head)
+            lines = usage(facts.pipeline_tag, run.name, model.head(head), facts.no_answer_threshold, head, facts.texts)
             title = f"### {escape_markdown(head)}: {', '.join(map(escape_markdown, tasks))}"
             sections += [title, f"```python\n{lines}\n```"]
     return sections

@@ -18,6 +18,7 @@ class TaskFacts:
         metric: the name of its main metric.
         dataset: what it was trained and scored on, as given by the user; `None` for local files.
         no_answer_threshold: as in [`write_model_card`].
+        texts: likewise.
     """
 
     head: str
@@ -25,6 +26,7 @@ class TaskFacts:
     metric: str
     dataset: str | None = None
     no_answer_threshold: float | None = None
+    texts: int = 2
 
 
 @dataclass(frozen=True)

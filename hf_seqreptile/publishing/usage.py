@@ -41,6 +41,10 @@ name = {name}  # this folder, or the model's id on the Hub
 {load}classify = pipeline("text-classification", model={model})
 print(classify({{"text": "The bakery opens at six.", "text_pair": "Nobody sells bread before noon."}}))"""
 
+ONE_TEXT = TEXT_CLASSIFICATION.replace(
+    '{{"text": "The bakery opens at six.", "text_pair": "Nobody sells bread before noon."}}', '"A wonderful book."'
+)
+
 QUESTION_ANSWERING = """\
 import torch
 {imports}from transformers import {names}
@@ -71,7 +75,12 @@ LINES = {
 
 
 def usage(
-    pipeline_tag: str, name: str, model: Any, no_answer_threshold: float | None = None, head: str | None = None
+    pipeline_tag: str,
+    name: str,
+    model: Any,
+    no_answer_threshold: float | None = None,
+    head: str | None = None,
+    texts: int = 2,
 ) -> str:
     """Lines of Python that load and use a model.
 
@@ -81,6 +90,7 @@ def usage(
         model: a model of transformers, or one of PEFT's with adapters.
         no_answer_threshold: how far the score of "no answer" must be above that of the best answer; `None` where
             every question has one.
+        texts: of an example that is classified, one or a pair.
         head: the subfolder of `name` that the model lies in. Default: none.
     """
     # Question answering has no pipeline in transformers, so its lines always load the model.
@@ -110,6 +120,9 @@ def usage(
     # Without a label for what is outside of entities, as of parts of speech, neighbours of one label are no unit.
     known = {*(model.config.label2id or ())}
     are_of_words = pipeline_tag == "token-classification" and known and not known & {"O", "LABEL_0"}
-    return (EACH_WORD if are_of_words else LINES[pipeline_tag]).format(
+    lines = LINES[pipeline_tag]
+    if are_of_words or (pipeline_tag == "text-classification" and texts == 1):
+        lines = EACH_WORD if are_of_words else ONE_TEXT
+    return lines.format(
         imports=imports, names=names, name=quoted, load=load, model=argument, no_answer=no_answer, place=place
     )
