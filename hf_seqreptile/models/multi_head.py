@@ -19,6 +19,8 @@ from .multi_head_folder import ENCODER, HEADS_FILE, check_head_name, heads_in
 
 OF_A_HEAD = ("architectures", "id2label", "label2id", "problem_type")
 """What the heads' configurations may differ in, whatever becomes of the encoder's."""
+SCRATCH = ".heads-"
+"""What the name of a folder begins with in which a model is written before it takes its place."""
 
 
 class MultiHeadModel(nn.Module):
@@ -49,8 +51,8 @@ class MultiHeadModel(nn.Module):
         self.encoder: PreTrainedModel = getattr(donor, donor.base_model_prefix)
         for name, model in models.items():
             _check_same(name, getattr(model, model.base_model_prefix), self.encoder)
-            if model.config is self.encoder.config:
-                model.config = copy.deepcopy(model.config)
+            # Models may share one, and a `forward` may write what kind of labels its first batch has into it.
+            model.config = copy.deepcopy(model.config)
             del model._modules[model.base_model_prefix]
             # Found by the head, and not among its modules.
             model.__dict__[model.base_model_prefix] = self.encoder
@@ -129,13 +131,18 @@ class MultiHeadModel(nn.Module):
         return self.encoder.device
 
     @property
-    def is_gradient_checkpointing(self) -> bool:
+    def is_activation_checkpointing(self) -> bool:
         """Whether the encoder computes its activations anew in the backward pass."""
-        return self.encoder.is_gradient_checkpointing
+        return self.encoder.is_activation_checkpointing
 
-    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """The same, as PEFT asks for it."""
+        return self.is_activation_checkpointing
+
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
         """As of any model of transformers."""
-        self.encoder.gradient_checkpointing_enable(*args, **kwargs)
+        self.encoder.activation_checkpointing_enable(*args, **kwargs)
 
     def enable_input_require_grads(self) -> None:
         """As of any model of transformers."""
@@ -161,17 +168,20 @@ class MultiHeadModel(nn.Module):
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".heads-") as scratch:
-            self._write(Path(scratch), tokenizers or {})
-            stale = heads_in(folder) or []
-            (folder / HEADS_FILE).unlink(missing_ok=True)
-            for name in {*stale, *self._keys, ENCODER}:
-                shutil.rmtree(folder / name, ignore_errors=True)
-            for name in (*self._keys, ENCODER):
-                (Path(scratch) / name).rename(folder / name)
-        text = json.dumps({"heads": self.head_names}, indent=2, ensure_ascii=False)
-        # Last: it says that all the others are there.
-        (folder / HEADS_FILE).write_text(text + "\n", encoding="utf-8")
+        for left in folder.glob(f"{SCRATCH}*"):
+            # By a process that was killed.
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
+            old, new = Path(scratch) / "old", Path(scratch) / "new"
+            old.mkdir()
+            new.mkdir()
+            self._write(new, tokenizers or {})
+            # The file that names the heads goes first and comes last: it says that all the others are there.
+            for name in dict.fromkeys([HEADS_FILE, *(heads_in(folder) or []), *self._keys, ENCODER]):
+                if (folder / name).exists():
+                    (folder / name).rename(old / name)
+            for name in (*self._keys, ENCODER, HEADS_FILE):
+                (new / name).rename(folder / name)
 
     def _write(self, folder: Path, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> None:
         for name in self._keys:
@@ -183,6 +193,8 @@ class MultiHeadModel(nn.Module):
         self.encoder.save_pretrained(folder / ENCODER)
         for tokenizer in list(tokenizers.values())[:1]:
             tokenizer.save_pretrained(folder / ENCODER)
+        text = json.dumps({"heads": self.head_names}, indent=2, ensure_ascii=False)
+        (folder / HEADS_FILE).write_text(text + "\n", encoding="utf-8")
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[PreTrainedModel]:

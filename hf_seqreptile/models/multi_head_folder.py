@@ -10,7 +10,7 @@ from ..json_text import parse_json
 ENCODER, HEADS_FILE = "encoder", "heads.json"
 OTHER_FOLDERS = ("runs", "clusters", "logs")
 """What else an output folder may hold."""
-SUFFIXES_OF_FILES = (".json", ".jsonl", ".md", ".txt", ".png")
+SUFFIXES_OF_FILES = (".json", ".jsonl", ".md", ".txt", ".png", ".safetensors")
 
 
 def heads_in(folder: Path) -> list[str] | None:
