@@ -78,18 +78,8 @@ class MultiHeadModel(nn.Module):
         return cls(models)
 
     def forward(self, head: str, **inputs: Any) -> Any:
-        """What the head's own `forward` returns for `inputs`.
-
-        Raises:
-            InputError: no head of that name, or one whose encoder was replaced by a copy.
-        """
-        module = self.head(head)
-        if module.base_model is not self.encoder:
-            raise InputError(
-                f"Head {head!r} has an encoder of its own: the heads were copied apart from it, as PEFT does with "
-                f"modules_to_save=['heads']. Name the layers within the heads, such as modules_to_save=['classifier']."
-            )
-        return module(**inputs)
+        """What the head's own `forward` returns for `inputs`. Errors are those of [`head`]."""
+        return self.head(head)(**inputs)
 
     @property
     def head_names(self) -> list[str]:
@@ -100,12 +90,16 @@ class MultiHeadModel(nn.Module):
         """The head of that name.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or it is no longer one above the encoder.
         """
         if name not in self._keys:
             raise InputError(f"The model has no head {name!r}. Known: {', '.join(self._keys)}.")
         module = self.heads[_key(name)]
-        assert isinstance(module, PreTrainedModel)
+        if not isinstance(module, PreTrainedModel) or module.base_model is not self.encoder:
+            raise InputError(
+                f"Head {name!r} is not above the model's encoder any more: it was copied apart, as PEFT does with a "
+                f"whole head in modules_to_save. Name the layers within the heads: modules_to_save=['classifier']."
+            )
         return module
 
     # What trainers and methods ask of a model of transformers; all of it is the encoder's.

@@ -39,7 +39,7 @@ def check_head_name(name: str) -> str:
         InputError: it cannot.
     """
     is_taken = name in (ENCODER, *OTHER_FOLDERS) or name.startswith("checkpoint-") or name.endswith(SUFFIXES_OF_FILES)
-    if is_taken or name.startswith(".") or not name.isprintable() or PureWindowsPath(name).name != name:
+    if not name or is_taken or name[0] == "." or not name.isprintable() or PureWindowsPath(name).name != name:
         raise InputError(
             f"A head cannot be called {name!r}: it names a folder, beside those of the encoder and the checkpoints "
             f"and the files of a run. Rename it."

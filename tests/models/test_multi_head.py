@@ -70,6 +70,11 @@ def labels_of(head: str, kind: str) -> dict[str, torch.Tensor]:
     return {"labels": torch.tensor([[1, 2, 0, 4, 1, 3, 0]] * 2 if kind == heads.TOKENS else [1, 0])}
 
 
+def batch_of(head: str) -> dict[str, torch.Tensor]:
+    """For a head of `heads.KINDS`."""
+    return inputs_of("bert") | labels_of(head, heads.KINDS[head])
+
+
 def tensors_in(folder: Path) -> dict[str, torch.Tensor]:
     with safe_open(folder / "model.safetensors", "pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -233,7 +238,7 @@ def test_the_encoder_has_a_pooler_if_a_head_needs_one(tmp_path):
         assert any("pooler" in key for key in tensors_in(folder / "encoder")) == has
 
 
-NAMES = ["type", "train", "float", "forward", "a.b", "a%2Eb", "a_head", "heads", "training", "日本 語", "x" * 60]
+NAMES = ["type", "train", "forward", "a.b", "a%2Eb", "a_head", "日本 語"]
 
 
 def test_heads_may_be_called_anything_that_a_folder_may(tmp_path):
@@ -247,13 +252,15 @@ def test_heads_may_be_called_anything_that_a_folder_may(tmp_path):
     assert len({id(model.head(name)) for name in NAMES}) == len(NAMES)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["encoder", "checkpoint-5", "runs", "clusters", "logs", "heads.json", "README.md", "model.safetensors", "a/b"]
-    + ["", ".", "..", ".git", "a\\b", "C:", "a\nb"],
-)
+TAKEN = [
+    "encoder", "checkpoint-5", "runs", "clusters", "logs", "heads.json", "README.md", "model.safetensors", "a/b", "",
+    ".", "..", ".git", "a\\b", "C:", "a\nb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKEN)
 def test_heads_may_not_be_called_as_what_else_lies_there(tmp_path, name):
-    with pytest.raises(InputError, match="A head cannot be called .*Rename it"):
+    with pytest.raises(InputError, match=r"A head cannot be called .*Rename it"):
         check_head_name(name)
 
 
@@ -269,9 +276,7 @@ def test_what_is_no_head_of_one_encoder_is_refused(tmp_path):
         heads.models(tmp_path / "other", of=ENCODERS["electra"], kinds={"b": heads.TEXTS}),
     ]
     for other in others:
-        with pytest.raises(
-            InputError, match="The encoder of head .* is not that of the others; load all of them from"
-        ):
+        with pytest.raises(InputError, match=r"The encoder of head .* is not that of the others; load all of them"):
             MultiHeadModel(heads.models(tmp_path / "one", kinds={"a": heads.TOKENS}) | other)
     model = MultiHeadModel(one)
     with pytest.raises(InputError, match=r"The model has no head 'b'\. Known: a\."):
@@ -303,7 +308,7 @@ def test_a_vocabulary_that_was_changed_is_that_of_every_folder(tmp_path):
     for head, kind in heads.KINDS.items():
         loaded = auto_class(kind).from_pretrained(tmp_path / "out" / head)
         assert loaded.config.vocab_size == 30
-        tiny.assert_equal(outputs(loaded, **words), outputs(model, head=head, **words))
+        assert tiny.largest_difference(outputs(loaded, **words), outputs(model, head=head, **words)) < 1e-6
     assert AutoModel.from_pretrained(tmp_path / "out" / "encoder").config.vocab_size == 30
 
 
@@ -324,24 +329,23 @@ def gradients(model: nn.Module, **inputs) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def test_activations_may_be_computed_anew(tmp_path, monkeypatch):
+def test_activations_may_be_computed_anew(tmp_path):
     model = heads.model(tmp_path / "start", heads.config(layers=2))
-    plain = {
-        head: gradients(model, head=head, **inputs_of("bert"), **labels_of(head, kind))
-        for head, kind in heads.KINDS.items()
-    }
+    plain = {head: gradients(model, head=head, **batch_of(head)) for head in heads.KINDS}
     passes = []
     model.encoder.encoder.layer[0].intermediate.register_forward_hook(lambda *args: passes.append(None))
     assert not model.is_gradient_checkpointing
+    changes = {"method": "mtl", "tasks_per_step": 2, "max_steps": 1, "activation_checkpointing": True}
+    trainer = heads.trainer(tmp_path, heads.tasks("de", "en"), of_model=model, **changes)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        trainer = heads.trainer(tmp_path, of_model=model, method="mtl", gradient_checkpointing=True, max_steps=1)
-    trainer.train()
-    assert model.is_gradient_checkpointing and len(passes) == 16
+        # Those of what is deprecated, which another version will not do any more.
+        warnings.simplefilter("error", FutureWarning)
+        trainer.train()
+    assert model.is_gradient_checkpointing and len(passes) == 2 * 2
     model = heads.model(tmp_path / "start", heads.config(layers=2))
     model.activation_checkpointing_enable()
-    for head, kind in heads.KINDS.items():
-        again = gradients(model, head=head, **inputs_of("bert"), **labels_of(head, kind))
+    for head in heads.KINDS:
+        again = gradients(model, head=head, **batch_of(head))
         assert tiny.largest_difference(again, plain[head]) < 1e-6 and again.keys() == plain[head].keys()
 
 
@@ -382,14 +386,18 @@ def tensors_keys(path: Path) -> list[str]:
 
 def test_an_adapter_that_copies_whole_heads_is_refused_by_name(tmp_path):
     """Each copy would have an encoder of its own, without the adapter, and train that."""
-    model = lora(heads.model(tmp_path / "start"), "heads")
-    with pytest.raises(InputError, match=r"not modules_to_save=\['heads'\]|such as modules_to_save=\['classifier'\]"):
+    model = lora(heads.model(tmp_path / "start"), "tags_head")
+    with pytest.raises(
+        InputError, match=r"Head 'tags' is not above the .*modules_to_save=\['classifier'\]"
+    ):
         model(head="tags", **inputs_of("bert"))
+    with pytest.raises(TypeError, match=r"modules_to_save cannot be applied to modules of type .*ModuleDict"):
+        lora(heads.model(tmp_path / "start"), "heads")
 
 
 def test_half_precision_of_the_trainer_trains(tmp_path):
-    trainer = heads.trainer(tmp_path, method="mtl", tasks_per_step=2, bf16=True, max_steps=20, learning_rate=3e-3)
-    full = heads.trainer(tmp_path, method="mtl", tasks_per_step=2, max_steps=20, learning_rate=3e-3)
+    trainer = heads.trainer(tmp_path, method="mtl", tasks_per_step=2, bf16=True, max_steps=6)
+    full = heads.trainer(tmp_path, method="mtl", tasks_per_step=2, max_steps=6)
     for each in (trainer, full):
         each.train()
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
@@ -399,20 +407,19 @@ def test_half_precision_of_the_trainer_trains(tmp_path):
 
 @pytest.mark.slow
 def test_a_compiled_model_has_the_same_loss(tmp_path):
-    compiled, plain = (
-        heads.trainer(
-            tmp_path, method="mtl", tasks_per_step=2, max_steps=4, logging_steps=1, torch_compile=is_compiled
-        )
-        for is_compiled in (True, False)
-    )
-    for each in (compiled, plain):
-        each.train()
+    """Whichever heads a step is of, and in batches of any size."""
+    settings = {"method": "mtl", "tasks_per_step": 2, "max_steps": 4, "logging_steps": 1}
+    plain = tiny.train(heads.trainer(tmp_path, **settings))
+    torch._dynamo.utils.counters.clear()
+    settings |= {"torch_compile": True, "torch_compile_backend": "aot_eager"}
+    compiled = tiny.train(heads.trainer(tmp_path, **settings))
+    assert torch._dynamo.utils.counters["frames"]["ok"] >= 2
     losses, expected = ([e["loss"] for e in t.state.log_history if "loss" in e] for t in (compiled, plain))
     assert losses == pytest.approx(expected, rel=1e-4)
-    assert hasattr(compiled.model_wrapped, "_orig_mod") and not hasattr(plain.model_wrapped, "_orig_mod")
     compiled.save_model(str(tmp_path / "out"))
     tags = AutoModelForTokenClassification.from_pretrained(tmp_path / "out" / "tags")
-    torch.testing.assert_close(tags.classifier.weight, plain.model.head("tags").classifier.weight)
+    expected = plain.model.head("tags").classifier.weight
+    torch.testing.assert_close(tags.classifier.weight, expected, rtol=1e-3, atol=1e-4)
 
 
 # Its folders appear together.
