@@ -23,6 +23,7 @@ from tests import tiny
 TOKENS, TEXTS, ANSWERS = "TokenClassification", "SequenceClassification", "QuestionAnswering"
 KINDS = {"tags": TOKENS, "topics": TEXTS, "answers": ANSWERS}
 """Heads by name, and what follows `AutoModelFor` in the name of each one's class."""
+TWO = {"tags": TOKENS, "topics": TEXTS}
 LABELS = {"tags": tiny.LABELS, "topics": ["sports", "food", "art"]}
 TASK_HEADS = {"de": "tags", "en": "topics", "sw": "tags", "ko": "answers"}
 """The head of each of [`tasks`]."""
@@ -61,14 +62,16 @@ def model(folder: Path, of: PreTrainedConfig | None = None, kinds: Mapping[str, 
 
 def topics(size: int, seed: int) -> Dataset:
     """Sentences, each of a class that its words tell."""
-    rows = tiny.task(size, seed)
-    return rows.map(lambda row: {"labels": (row["input_ids"][0] + seed) % 3}, remove_columns="labels")
+    rows = tiny.task(size, seed).to_dict()
+    return Dataset.from_dict(rows | {"labels": [(ids[0] + seed) % 3 for ids in rows["input_ids"]]})
 
 
 def answers(size: int, seed: int) -> Dataset:
     """Sentences with the place of an answer."""
-    place = lambda row: {"start_positions": 1, "end_positions": 1 + row["input_ids"][0] % 2}  # noqa: E731
-    return tiny.task(size, seed).map(place, remove_columns="labels")
+    rows = tiny.task(size, seed).to_dict()
+    del rows["labels"]
+    ends = [1 + ids[0] % 2 for ids in rows["input_ids"]]
+    return Dataset.from_dict(rows | {"start_positions": [1] * size, "end_positions": ends})
 
 
 def tasks(*names: str, factor: int = 1) -> dict[str, Dataset]:
@@ -100,8 +103,10 @@ def trainer(
     if args.method == "stl":
         train = dict(list(train.items())[:1])
     settings: dict[str, Any] = {"data_collator": collators(), "task_heads": TASK_HEADS}
+    if of_model is None:
+        of_model = model(folder / "start", kinds={TASK_HEADS[task]: KINDS[TASK_HEADS[task]] for task in train})
     return (trainer_class or method_class(args.method))(
-        model=model(folder / "start") if of_model is None else of_model,
+        model=of_model,
         args=args,
         train_dataset=train,
         **settings | (init or {}),

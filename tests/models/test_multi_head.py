@@ -387,9 +387,7 @@ def tensors_keys(path: Path) -> list[str]:
 def test_an_adapter_that_copies_whole_heads_is_refused_by_name(tmp_path):
     """Each copy would have an encoder of its own, without the adapter, and train that."""
     model = lora(heads.model(tmp_path / "start"), "tags_head")
-    with pytest.raises(
-        InputError, match=r"Head 'tags' is not above the .*modules_to_save=\['classifier'\]"
-    ):
+    with pytest.raises(InputError, match=r"Head 'tags' is not above the .*modules_to_save=\['classifier'\]"):
         model(head="tags", **inputs_of("bert"))
     with pytest.raises(TypeError, match=r"modules_to_save cannot be applied to modules of type .*ModuleDict"):
         lora(heads.model(tmp_path / "start"), "heads")
