@@ -1,5 +1,6 @@
 """Tiny encoders under several heads, and tasks for them."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,25 +40,26 @@ def config(dropout: float = 0.0, layers: int = 1) -> BertConfig:
 
 
 def models(
-    folder: Path, of: PreTrainedConfig | None = None, kinds: Mapping[str, str] | None = None, seed: int = 0
+    of: PreTrainedConfig | None = None, kinds: Mapping[str, str] | None = None, seed: int = 0
 ) -> dict[str, PreTrainedModel]:
-    """By head, whole models loaded from one encoder, which is written to `folder`; the same for the same seed."""
+    """By head, whole models with one encoder's weights; the same for the same seed."""
     torch.manual_seed(seed)
-    transformers.AutoModel.from_config(config() if of is None else of).save_pretrained(folder)
-    loaded = {}
+    common = config() if of is None else of
+    encoder = transformers.AutoModel.from_config(common).state_dict()
+    made = {}
     for name, kind in (KINDS if kinds is None else kinds).items():
-        labels = LABELS.get(name)
-        settings = (
-            {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}} if labels else {}
-        )
-        auto = getattr(transformers, f"AutoModelFor{kind}")
-        loaded[name] = auto.from_pretrained(folder, dtype=torch.float32, **settings).train()
-    return loaded
+        own = copy.deepcopy(common)
+        if name in LABELS:
+            own.id2label = dict(enumerate(LABELS[name]))
+            own.label2id = {label: i for i, label in own.id2label.items()}
+        made[name] = getattr(transformers, f"AutoModelFor{kind}").from_config(own)
+        made[name].base_model.load_state_dict(encoder, strict=False)
+    return made
 
 
-def model(folder: Path, of: PreTrainedConfig | None = None, kinds: Mapping[str, str] | None = None) -> MultiHeadModel:
+def model(of: PreTrainedConfig | None = None, kinds: Mapping[str, str] | None = None) -> MultiHeadModel:
     """The same each time."""
-    return MultiHeadModel(models(folder, of, kinds))
+    return MultiHeadModel(models(of, kinds))
 
 
 def topics(size: int, seed: int) -> Dataset:
@@ -104,7 +106,7 @@ def trainer(
         train = dict(list(train.items())[:1])
     settings: dict[str, Any] = {"data_collator": collators(), "task_heads": TASK_HEADS}
     if of_model is None:
-        of_model = model(folder / "start", kinds={TASK_HEADS[task]: KINDS[TASK_HEADS[task]] for task in train})
+        of_model = model(kinds={TASK_HEADS[task]: KINDS[TASK_HEADS[task]] for task in train})
     return (trainer_class or method_class(args.method))(
         model=of_model,
         args=args,

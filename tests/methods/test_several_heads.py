@@ -63,7 +63,7 @@ def trained_and_by_hand(folder: Path, method: str, **changes: Any) -> tuple[Any,
 
 
 def assert_they_agree(trainer: Any, expected: dict[str, torch.Tensor], tolerance: float = 1e-5) -> None:
-    start = tiny.weights(heads.model(Path(trainer.args.output_dir) / "start", kinds=heads.TWO))
+    start = tiny.weights(heads.model(kinds=heads.TWO))
     assert tiny.largest_difference(tiny.weights(trainer.model), expected) < tolerance
     for of_encoder in (True, False):
         moved = {name: expected[name] for name in names_of(trainer.model, of_encoder)}
@@ -177,16 +177,16 @@ def test_gradnorm(tmp_path):
 
 def test_gradnorms_layer_is_the_encoders_where_a_heads_name_ends_in_a_number_too(tmp_path):
     """A ResNet's `classifier.1`."""
-    model = images(tmp_path)
+    model = images()
     assert any("classifier.1" in name for name in names_of(model, of_encoder=False))
     trainer = heads.trainer(tmp_path, image_tasks(), of_model=model, method="mtl", init=IMAGES)
     assert set(last_layer(trainer.shared_parameters)) < set(model.encoder.parameters())
 
 
 def test_recadam(tmp_path):
-    """The encoder is recalled; heads, which have no pretrained values, get plain AdamW in the steps that they are in."""
+    """The encoder is recalled; heads, with no pretrained values, get plain AdamW in the steps that they are in."""
     steps, settings = 10, {"k": 0.7, "t0": 5.0, "gamma": 60.0}
-    model = heads.model(tmp_path / "start", kinds=heads.TWO).double()
+    model = heads.model(kinds=heads.TWO).double()
     trainer = heads.trainer(
         tmp_path, of_model=model, method="recadam", max_steps=steps, weight_decay=0.1, recadam_k=0.7, tasks_per_step=1,
         recadam_gamma=60.0, recadam_t0=5.0, adam_epsilon=1e-6, max_grad_norm=0.5, lr_scheduler_type="constant",
@@ -274,7 +274,7 @@ def test_alignment_and_distance_are_the_encoders(tmp_path):
 
 
 def test_stl_trains_one_task_and_its_head(tmp_path):
-    model = heads.model(tmp_path / "start", kinds=heads.TWO)
+    model = heads.model(kinds=heads.TWO)
     start = tiny.weights(model)
     trainer = heads.trainer(tmp_path, of_model=model, method="stl")
     trainer.train()
@@ -308,11 +308,11 @@ def image_tasks() -> dict[str, Dataset]:
     return {"cats": Images(12, 1), "dogs": Images(9, 2)}
 
 
-def images(folder: Path) -> MultiHeadModel:
+def images() -> MultiHeadModel:
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", num_channels=3
     )
-    return heads.model(folder / "resnet", config, dict.fromkeys(("cats", "dogs"), "ImageClassification"))
+    return heads.model(config, dict.fromkeys(("cats", "dogs"), "ImageClassification"))
 
 
 def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -322,7 +322,7 @@ def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
 def test_running_statistics_are_averaged_as_parameters_are(tmp_path):
     """φ with the statistics of the last trajectory's end would be no model that was trained."""
     changes = {"inner_steps": 3, "max_steps": 3, "learning_rate": 1e-2, "per_device_train_batch_size": 3}
-    model = images(tmp_path)
+    model = images()
     start = statistics(model)
     assert start
     theta = heads.trainer(
@@ -339,7 +339,7 @@ def test_running_statistics_are_averaged_as_parameters_are(tmp_path):
         torch.testing.assert_close(value, start[name] + 0.25 * (end[name] - start[name]))
     assert tiny.largest_difference(averaged, start) > 1e-2
     resumed = heads.trainer(
-        tmp_path, image_tasks(), of_model=images(tmp_path), init=IMAGES, outer_learning_rate=0.25, **changes
+        tmp_path, image_tasks(), of_model=images(), init=IMAGES, outer_learning_rate=0.25, **changes
     )
     tiny.train(resumed, resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     tiny.assert_equal(statistics(resumed.model), averaged)
@@ -352,7 +352,7 @@ def test_each_trajectory_of_reptile_has_statistics_of_its_own(tmp_path):
     ends = []
     for train in ({"cats": Images(12, 1)}, {"dogs": Images(9, 2)}, image_tasks()):
         steps = 2 * len(train)
-        trainer = heads.trainer(tmp_path, train, of_model=images(tmp_path), init=IMAGES, max_steps=steps, **changes)
+        trainer = heads.trainer(tmp_path, train, of_model=images(), init=IMAGES, max_steps=steps, **changes)
         ends.append(statistics(tiny.train(trainer).model))
     for name, value in ends[2].items():
         torch.testing.assert_close(value, (ends[0][name] + ends[1][name]) / 2)

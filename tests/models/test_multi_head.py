@@ -101,7 +101,7 @@ def architecture(request, tmp_path_factory):
     """Its name, heads, what the whole models gave, the model with several heads, and the folder it wrote."""
     folder, config = tmp_path_factory.mktemp(request.param), ENCODERS[request.param]
     kinds = IMAGES if "pixel_values" in inputs_of(request.param) else heads.KINDS
-    whole = heads.models(folder / "start", config, kinds)
+    whole = heads.models(config, kinds)
     expected = {name: outputs(each, **inputs_of(request.param)) for name, each in whole.items()}
     own = {name: set(each.state_dict()) for name, each in whole.items()}
     fresh = folder / "fresh"
@@ -119,8 +119,8 @@ def test_the_heads_give_what_the_whole_models_gave(architecture):
 
 
 def test_parameters_and_states_have_the_encoder_once(architecture):
-    _, kinds, _, own, model, folder = architecture
-    encoder = set(AutoModel.from_pretrained(folder / "start").state_dict())
+    name, kinds, _, own, model, _ = architecture
+    encoder = set(AutoModel.from_config(ENCODERS[name]).state_dict())
     states = model.state_dict()
     assert {key.removeprefix("encoder.") for key in states if key.startswith("encoder.")} <= encoder
     for head in kinds:
@@ -215,7 +215,7 @@ def test_what_a_forward_writes_into_its_configuration_stays_there(tmp_path):
 
 
 def test_each_folder_has_its_own_labels_and_class(tmp_path):
-    heads.model(tmp_path / "start").save_pretrained(tmp_path / "out")
+    heads.model().save_pretrained(tmp_path / "out")
     for head, kind in heads.KINDS.items():
         saved = json.loads((tmp_path / "out" / head / "config.json").read_text())
         assert saved["architectures"] == [f"BertFor{kind}"]
@@ -225,10 +225,21 @@ def test_each_folder_has_its_own_labels_and_class(tmp_path):
     assert encoder["architectures"] == ["BertModel"] and "id2label" not in encoder and not encoder.get("problem_type")
 
 
+def test_heads_are_loaded_from_a_common_encoder(tmp_path):
+    """As from any pretrained model, such as what an earlier phase wrote."""
+    earlier = heads.model()
+    earlier.save_pretrained(tmp_path)
+    encoder = tmp_path / "encoder"
+    loaded = {name: auto_class(kind).from_pretrained(encoder) for name, kind in heads.KINDS.items()}
+    model = MultiHeadModel(loaded)
+    tiny.assert_equal(tiny.weights(model.encoder), tiny.weights(earlier.encoder))
+    assert model.name_or_path == str(encoder) and model.base_model is model.encoder
+
+
 def test_the_encoder_has_a_pooler_if_a_head_needs_one(tmp_path):
     """And the order of the heads does not matter."""
     for kinds in ({"a": heads.TOKENS}, {"a": heads.TOKENS, "b": heads.TEXTS}, {"b": heads.TEXTS, "a": heads.TOKENS}):
-        model = heads.model(tmp_path / "start", kinds=kinds)
+        model = heads.model(kinds=kinds)
         has = any("pooler" in key for key in model.state_dict())
         assert has == ("b" in kinds)
         folder = tmp_path / "-".join(kinds)
@@ -243,7 +254,7 @@ NAMES = ["type", "train", "forward", "a.b", "a%2Eb", "a_head", "日本 語"]
 
 def test_heads_may_be_called_anything_that_a_folder_may(tmp_path):
     """Modules may not be called `type` or `a.b`."""
-    model = heads.model(tmp_path / "start", kinds=dict.fromkeys(NAMES, heads.TEXTS))
+    model = heads.model(kinds=dict.fromkeys(NAMES, heads.TEXTS))
     model.save_pretrained(tmp_path / "out")
     again = MultiHeadModel.from_pretrained(tmp_path / "out")
     assert again.head_names == model.head_names == NAMES
@@ -269,27 +280,27 @@ def test_what_is_no_head_of_one_encoder_is_refused(tmp_path):
         MultiHeadModel({})
     with pytest.raises(InputError, match="Head 'a': BertModel is no encoder with a head above it"):
         MultiHeadModel({"a": transformers.BertModel(heads.config())})
-    one = heads.models(tmp_path / "one", kinds={"a": heads.TOKENS})
+    one = heads.models(kinds={"a": heads.TOKENS})
     others = [
-        heads.models(tmp_path / "two", kinds={"b": heads.TEXTS}, seed=1),
-        heads.models(tmp_path / "deep", of=heads.config(layers=2), kinds={"b": heads.TEXTS}),
-        heads.models(tmp_path / "other", of=ENCODERS["electra"], kinds={"b": heads.TEXTS}),
+        heads.models(kinds={"b": heads.TEXTS}, seed=1),
+        heads.models(of=heads.config(layers=2), kinds={"b": heads.TEXTS}),
+        heads.models(of=ENCODERS["electra"], kinds={"b": heads.TEXTS}),
     ]
     for other in others:
         with pytest.raises(InputError, match=r"The encoder of head .* is not that of the others; load all of them"):
-            MultiHeadModel(heads.models(tmp_path / "one", kinds={"a": heads.TOKENS}) | other)
+            MultiHeadModel(heads.models(kinds={"a": heads.TOKENS}) | other)
     model = MultiHeadModel(one)
     with pytest.raises(InputError, match=r"The model has no head 'b'\. Known: a\."):
         model(head="b", **inputs_of("bert"))
     with pytest.raises(InputError, match=r"holds no model with several heads: it has no heads\.json"):
-        MultiHeadModel.from_pretrained(tmp_path / "one")
+        MultiHeadModel.from_pretrained(tmp_path)
 
 
 # What transformers and its neighbours do with a model.
 
 
 def test_each_folder_serves_its_pipeline(tmp_path):
-    model = heads.model(tmp_path / "start")
+    model = heads.model()
     model.save_pretrained(tmp_path / "out", dict.fromkeys(heads.KINDS, tiny.tokenizer()))
     (topic,) = pipeline("text-classification", str(tmp_path / "out" / "topics"))("w3 w5 w7")
     assert topic["label"] in heads.LABELS["topics"]
@@ -301,7 +312,7 @@ def test_each_folder_serves_its_pipeline(tmp_path):
 
 def test_a_vocabulary_that_was_changed_is_that_of_every_folder(tmp_path):
     """As `--trim_vocabulary` changes it: the heads' configurations would stay behind."""
-    model = heads.model(tmp_path / "start")
+    model = heads.model()
     model.encoder.resize_token_embeddings(30)
     words = {"input_ids": torch.tensor([[5, 29]])}
     model.save_pretrained(tmp_path / "out")
@@ -313,7 +324,7 @@ def test_a_vocabulary_that_was_changed_is_that_of_every_folder(tmp_path):
 
 
 def test_the_attention_is_the_encoders_to_choose(tmp_path):
-    model = heads.model(tmp_path / "start")
+    model = heads.model()
     before = outputs(model, head="topics", **inputs_of("bert"))
     model.encoder.set_attn_implementation("eager")
     for head in heads.KINDS:
@@ -330,7 +341,7 @@ def gradients(model: nn.Module, **inputs) -> dict[str, torch.Tensor]:
 
 
 def test_activations_may_be_computed_anew(tmp_path):
-    model = heads.model(tmp_path / "start", heads.config(layers=2))
+    model = heads.model(heads.config(layers=2))
     plain = {head: gradients(model, head=head, **batch_of(head)) for head in heads.KINDS}
     passes = []
     model.encoder.encoder.layer[0].intermediate.register_forward_hook(lambda *args: passes.append(None))
@@ -342,7 +353,7 @@ def test_activations_may_be_computed_anew(tmp_path):
         warnings.simplefilter("error", FutureWarning)
         trainer.train()
     assert model.is_gradient_checkpointing and len(passes) == 2 * 2
-    model = heads.model(tmp_path / "start", heads.config(layers=2))
+    model = heads.model(heads.config(layers=2))
     model.activation_checkpointing_enable()
     for head in heads.KINDS:
         again = gradients(model, head=head, **batch_of(head))
@@ -356,7 +367,7 @@ def lora(model: nn.Module, *saved: str) -> nn.Module:
 
 @pytest.mark.parametrize("method", ["seq_reptile", "pcgrad"])
 def test_an_adapter_on_the_encoder_trains_with_its_heads_and_merges(tmp_path, method):
-    model = lora(heads.model(tmp_path / "start", kinds={"tags": heads.TOKENS, "topics": heads.TEXTS}), "classifier")
+    model = lora(heads.model(kinds={"tags": heads.TOKENS, "topics": heads.TEXTS}), "classifier")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainer = heads.trainer(tmp_path, of_model=model, method=method)
     assert trainer.several_heads is multi_head(model) is not None
@@ -386,11 +397,11 @@ def tensors_keys(path: Path) -> list[str]:
 
 def test_an_adapter_that_copies_whole_heads_is_refused_by_name(tmp_path):
     """Each copy would have an encoder of its own, without the adapter, and train that."""
-    model = lora(heads.model(tmp_path / "start"), "tags_head")
+    model = lora(heads.model(), "tags_head")
     with pytest.raises(InputError, match=r"Head 'tags' is not above the .*modules_to_save=\['classifier'\]"):
         model(head="tags", **inputs_of("bert"))
     with pytest.raises(TypeError, match=r"modules_to_save cannot be applied to modules of type .*ModuleDict"):
-        lora(heads.model(tmp_path / "start"), "heads")
+        lora(heads.model(), "heads")
 
 
 def test_half_precision_of_the_trainer_trains(tmp_path):
@@ -437,11 +448,11 @@ def everything(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("where", ["tags", "topics"])
 def test_a_full_disk_midway_leaves_what_was_there(tmp_path, where):
     out = tmp_path / "out"
-    earlier = heads.model(tmp_path / "start", kinds={"tags": heads.TOKENS, "old": heads.TEXTS})
+    earlier = heads.model(kinds={"tags": heads.TOKENS, "old": heads.TEXTS})
     earlier.save_pretrained(out)
     (out / "notes.txt").write_text("mine")
     before = everything(out)
-    later = heads.model(tmp_path / "deep", heads.config(layers=2))
+    later = heads.model(heads.config(layers=2))
     with pytest.raises(OSError, match="No space left"):
         later.save_pretrained(out, dict.fromkeys(heads.KINDS, tiny.tokenizer()) | {where: Full()})
     assert everything(out) == before
@@ -461,9 +472,9 @@ def test_a_full_disk_is_explained_by_the_trainer(tmp_path):
 
 
 def test_where_a_finished_model_lies(tmp_path):
-    model = heads.model(tmp_path / "start")
-    assert holds_model(tmp_path / "start") and heads_in(tmp_path / "start") is None
-    assert encoder_folder(str(tmp_path / "start")) == str(tmp_path / "start")
+    model = heads.model()
     model.save_pretrained(tmp_path / "out")
+    one = tmp_path / "out" / "tags"
+    assert holds_model(one) and heads_in(one) is None and encoder_folder(str(one)) == str(one)
     assert holds_model(tmp_path / "out") and not holds_model(tmp_path)
     assert encoder_folder(str(tmp_path / "out")) == str(tmp_path / "out" / "encoder")
