@@ -54,8 +54,8 @@ def of_images(method: str, folder: Path) -> Any:
 
 
 PARALLEL = {
-    "method": "seq_reptile", "parallel_trajectories": True, "lr_scheduler_type": "constant", "max_steps": 8,
-    "adam_epsilon": 1e-5, "weight_decay": 0.01,
+    "method": "seq_reptile", "parallel_trajectories": True, "lr_scheduler_type": "constant", "max_steps": 6,
+    "inner_steps": 3, "adam_epsilon": 1e-5, "weight_decay": 0.01,
 }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_two_processes_end_where_one_ends(tmp_path, method):
         # Reptile logs after rounds of different tasks.
         assert ends[0]["losses"] == pytest.approx(alone["losses"], abs=1e-4)
     start = tiny.weights(heads.model(kinds=heads.TWO))
-    assert tiny.largest_difference(alone["weights"], start) > 1e-3
+    assert tiny.largest_difference(alone["weights"], start) > 5e-4
 
 
 def test_steps_of_several_processes_have_draws_of_both_heads(tmp_path):
@@ -103,14 +103,14 @@ def test_steps_of_several_processes_have_draws_of_both_heads(tmp_path):
 
 def test_two_trajectories_of_several_heads_are_averaged(tmp_path):
     """`--parallel_trajectories`: process w takes every second draw, with an AdamW of its own."""
-    one = heads.trainer(tmp_path, **PARALLEL | {"max_steps": 16})
-    draws = [draw for (draw,) in batches_of(one, 16)]
+    one = heads.trainer(tmp_path, **PARALLEL | {"max_steps": 12})
+    draws = [draw for (draw,) in batches_of(one, 12)]
     models: list[nn.Module] = [ByHand(one.model) for _ in range(2)]
     optimizers = [inner_steps.adamw(model) for model in models]
     phi = tiny.weights(models[0])
-    for start in (0, 8):
+    for start in (0, 6):
         ends = [
-            inner_steps.trajectory(phi, draws[start + w : start + 8 : 2], optimizers[w], models[w]) for w in range(2)
+            inner_steps.trajectory(phi, draws[start + w : start + 6 : 2], optimizers[w], models[w]) for w in range(2)
         ]
         phi = inner_steps.outer_update(phi, ends, eta=0.5)
     for of_process in several(2):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from .process_average import average_over_processes
+from .process_average import average_over_processes, average_statistics
 from .task_datasets import LABELS_IN_BATCH, TASK_OF_BATCH
 from .task_parts import TaskPartsMixin
 
@@ -90,6 +90,9 @@ class DrawLossMixin(TaskPartsMixin):
         """Called after the backward pass of a draw's last micro-batch, before gradients are clipped."""
         if is_last_of_step and self.processes_share_draws and not self.trainer_averages_gradients:
             average_over_processes(self.accumulated_parameters())
+            if self.args.ddp_broadcast_buffers is not False:
+                assert self.model is not None
+                average_statistics(self.model)
 
     def accumulated_parameters(self) -> list[nn.Parameter]:
         """The parameters whose gradients simply add up over a step's draws."""
