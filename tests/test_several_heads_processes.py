@@ -59,10 +59,19 @@ PARALLEL = {
 }  # fmt: skip
 
 
+def losses(processes: int, folder: Path) -> dict[str, float]:
+    """Of two tasks, whose last batches are filled up on two processes."""
+    scores = trainer("mtl", processes, folder, per_device_eval_batch_size=4 // processes).evaluate(
+        {"de": tiny.task(9, 5), "en": heads.topics(7, 6)}
+    )
+    return {name: value for name, value in scores.items() if name.endswith("loss")}
+
+
 def every_run(processes: int, folder: Path) -> dict[str, dict[str, Any]]:
     """One of several processes: where a run of each method ends, and others."""
     runs = {method: end_of(trainer(method, processes, folder)) for method in tiny.EVERY_METHOD}
     runs["parallel"] = end_of(heads.trainer(folder, **PARALLEL))
+    runs["evaluation"] = losses(processes, folder)
     saved = trainer("seq_reptile", processes, folder)
     saved.save_model(str(folder / "saved"))
     saved.accelerator.wait_for_everyone()
@@ -115,6 +124,13 @@ def test_two_trajectories_of_several_heads_are_averaged(tmp_path):
         phi = inner_steps.outer_update(phi, ends, eta=0.5)
     for of_process in several(2):
         assert tiny.largest_difference(of_process["parallel"]["weights"], phi) < 1e-5
+
+
+def test_two_processes_evaluate_as_one_does(tmp_path):
+    alone = losses(1, tmp_path)
+    assert len(alone) == 4
+    for of_process in several(2):
+        assert of_process["evaluation"] == pytest.approx(alone, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["seq_reptile", "pcgrad"])

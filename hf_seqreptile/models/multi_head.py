@@ -115,6 +115,11 @@ class MultiHeadModel(nn.Module):
         return self.encoder.config
 
     @property
+    def main_input_name(self) -> str:
+        """The encoder's: what a batch's tokens are counted by."""
+        return self.encoder.main_input_name
+
+    @property
     def name_or_path(self) -> str:
         """What the encoder was loaded from."""
         return str(self.encoder.name_or_path)

@@ -46,7 +46,8 @@ class DrawLossMixin(TaskPartsMixin):
         # Model heads differ in what they do with a label count. Without one, all return the mean over the labels of
         # the micro-batch, which `compute_loss` turns into that micro-batch's share of its draw's loss.
         self.model_accepts_loss_kwargs = False
-        if compute_batch_loss is not None and self.args.label_smoothing_factor:
+        losses = compute_batch_loss.values() if isinstance(compute_batch_loss, Mapping) else [compute_batch_loss]
+        if any(loss is not None for loss in losses) and self.args.label_smoothing_factor:
             raise InputError(
                 "--label_smoothing_factor has no effect on a loss of one's own, compute_batch_loss; remove it, and "
                 "smooth the labels there."
