@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..errors import InputError
 from .multi_head_folder import ENCODER, HEADS_FILE, check_head_name, heads_in
@@ -153,9 +153,7 @@ class MultiHeadModel(nn.Module):
 
     # Its folders.
 
-    def save_pretrained(
-        self, folder: str | Path, tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None
-    ) -> None:
+    def save_pretrained(self, folder: str | Path, tokenizers: Mapping[str, Any] | None = None) -> None:
         """Write a folder for each head, which transformers alone loads, and the encoder's, `encoder`.
 
         They appear together: where writing fails, as on a full disk, those of before are still there. Heads of an
@@ -163,7 +161,10 @@ class MultiHeadModel(nn.Module):
 
         Args:
             folder: where; `heads.json` names the heads.
-            tokenizers: of each head; the encoder gets that of the first. Default: none is written.
+            tokenizers: or image processors, of each head; the encoder gets that of the first. Default: none is written.
+
+        Raises:
+            InputError: an adapter is in the model.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,10 +183,15 @@ class MultiHeadModel(nn.Module):
             for name in (*self._keys, ENCODER, HEADS_FILE):
                 (new / name).rename(folder / name)
 
-    def _write(self, folder: Path, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> None:
+    def _write(self, folder: Path, tokenizers: Mapping[str, Any]) -> None:
         for name in self._keys:
             with self._whole(name) as model:
                 tensors = model.state_dict()
+                if any(key not in tensors for key in self._keys[name]):
+                    raise InputError(
+                        f"Head {name!r} cannot be written: its layers are not those that it was made of, as where an "
+                        f"adapter (PEFT, LoRA) is in them. Merge it first: model.merge_and_unload()."
+                    )
                 model.save_pretrained(folder / name, state_dict={key: tensors[key] for key in self._keys[name]})
             if name in tokenizers:
                 tokenizers[name].save_pretrained(folder / name)

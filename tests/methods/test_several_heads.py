@@ -220,6 +220,41 @@ def test_swep_with_noise_of_one_is_mtl(tmp_path):
     assert_they_agree(swep, expected)
 
 
+class Choices(Dataset):
+    """Two sentences a row, and which of them it is."""
+
+    def __init__(self, size: int) -> None:
+        self.rows = torch.randint(4, len(tiny.WORDS), (size, 2, 5), generator=torch.Generator().manual_seed(1))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        ids = self.rows[row]
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": int(ids[0, 0] > ids[1, 0])}
+
+
+def test_swep_perturbs_choices_too(tmp_path):
+    """Their rows hold several sentences each."""
+    ends = []
+    for method in ("swep", "mtl"):
+        model = heads.model(kinds={"tags": heads.TOKENS, "choices": "MultipleChoice"})
+        own = {"swep_learning_rate": 1e-12, "swep_beta": 0.0} if method == "swep" else {}
+        init = {
+            "task_heads": {"de": "tags", "xcopa": "choices"},
+            "data_collator": heads.collators(["de"]) | {"xcopa": transformers.default_data_collator},
+        }
+        train = heads.tasks("de") | {"xcopa": Choices(9)}
+        trainer = heads.trainer(
+            tmp_path, train, model, method=method, init=init, **PLAIN, **own, tasks_per_step=2, max_steps=3
+        )
+        if own:
+            fix_noise(trainer, mean=1.0)
+        trainer.train()
+        ends.append(tiny.weights(trainer.model))
+    assert tiny.largest_difference(*ends) < 1e-5
+
+
 @pytest.mark.parametrize("method", ["seq_reptile", "reptile"])
 def test_the_heads_are_a_part_of_phi(tmp_path, method):
     """Algorithm 1 and Equation 3, with AdamW: a head that no inner step is of stays where it is."""

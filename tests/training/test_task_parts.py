@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import EvalPrediction
+from transformers import AutoTokenizer, EvalPrediction
 
 from hf_seqreptile import InputError
 from hf_seqreptile.models.multi_head import MultiHeadModel
@@ -180,16 +180,23 @@ def test_predictions_are_in_the_order_of_the_data(tmp_path):
 # Saved, selected, continued.
 
 
-def test_what_is_saved_is_a_folder_a_head(tmp_path):
-    processing = {"tags": tiny.tokenizer(), "topics": tiny.tokenizer()}
-    trainer = heads.trainer(tmp_path, init={"processing_class": processing})
+@pytest.mark.parametrize("is_dict", [True, False])
+def test_what_is_saved_is_a_folder_a_head(tmp_path, is_dict):
+    """Each with a tokenizer of its own, or the one that there is; the encoder has that of the first."""
+    other = tiny.tokenizer()
+    other.model_max_length = 17
+    init = {"processing_class": {"tags": tiny.tokenizer(), "topics": other} if is_dict else other}
+    trainer = heads.trainer(tmp_path, init=init)
     trainer.train()
     trainer.save_model()
     assert {"tags", "topics", "encoder", "heads.json"} <= {path.name for path in tmp_path.iterdir()}
     assert not (tmp_path / "model.safetensors").exists()
     saved = MultiHeadModel.from_pretrained(tmp_path)
     tiny.assert_equal(tiny.weights(saved), tiny.weights(trainer.model))
-    assert (tmp_path / "topics" / "tokenizer.json").exists() and (tmp_path / "encoder" / "tokenizer.json").exists()
+    lengths = [
+        AutoTokenizer.from_pretrained(tmp_path / name).model_max_length for name in ("tags", "topics", "encoder")
+    ]
+    assert lengths == ([64, 17, 64] if is_dict else [17, 17, 17])
 
 
 @pytest.mark.parametrize("method", ["seq_reptile", "mtl"])
