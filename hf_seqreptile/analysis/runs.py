@@ -277,9 +277,11 @@ def _read_scores(folder: Path) -> tuple[ScoreTables, list[str], Metric | None]:
 def _metric(content: Any, path: Path) -> Metric:
     named: dict[str, Any] = content if isinstance(content, dict) else {}
     name, perfect, of_tasks = named.get("name"), named.get("perfect", 0), named.get("of_tasks", {})
+    problems = named.get("problems", {})
     is_metric = isinstance(name, str) and isinstance(perfect, int | float) and perfect > 0
-    check(is_metric and isinstance(of_tasks, dict) and are_texts([*of_tasks.values()]), path, "`metric` is none")
-    return Metric(str(name), perfect, tuple(of_tasks.items()))
+    are_tables = all(isinstance(table, dict) and are_texts([*table.values()]) for table in (of_tasks, problems))
+    check(is_metric and are_tables, path, "`metric` is none")
+    return Metric(str(name), perfect, tuple(of_tasks.items()), tuple(problems.items()))
 
 
 def _is_logged(entry: Any) -> bool:
