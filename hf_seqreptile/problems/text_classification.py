@@ -24,7 +24,13 @@ from ..metrics.classes import accuracy, f1, matthews_correlation
 from ..metrics.correlations import correlations
 from ..models.loading import ModelArguments
 from ..scores import Metric
-from .labels import defining_splits, labels_by_task, predicted_labels, task_with_all_labels
+from .labels import (
+    defining_splits,
+    labels_by_task,
+    predicted_labels,
+    task_with_all_labels,
+    warn_of_missing_labels,
+)
 from .problem import IS_CUT, Problem, Splits, Tasks
 from .text_arguments import TextClassificationArguments, TextClassificationModelArguments
 from .text_columns import TextColumns, check_tasks_named, find_columns
@@ -112,7 +118,7 @@ class TextClassification(Problem):
         """The name of the head of each task, of all splits; an instance of the class serves the tasks of one head.
 
         Each task of GLUE has one of its own, but `mnli-mm` has that of `mnli`. Others share one where their labels fit
-        together, as [`heads_by_labels`] says.
+        together, as `heads_by_labels` says.
         """
         if args.task_names:
             return {task: HEADS.get(task, task) for _, task, _ in _each(tasks)}
@@ -168,7 +174,8 @@ class TextClassification(Problem):
         kinds = {one.example for one in columns.values()}
         examples = f"{kinds.pop()}s" if len(kinds) == 1 else "examples"
         self.warn_of_cuts(encoded, split, max_length, tokenizer, examples)
-        self._warn_of_missing_labels(unlabelled, split, sum(map(len, tasks.values())), examples)
+        others = "; nor are the others of these tasks" if self.is_regression else ""
+        warn_of_missing_labels(unlabelled, split, sum(map(len, tasks.values())), examples, others)
         if split == "train":
             self._warn_of_few_labels(encoded, examples.removesuffix("s"))
         lacks_some = {task for task, number in unlabelled.items() if number and self.is_regression and is_test}
@@ -291,15 +298,6 @@ class TextClassification(Problem):
         taken = tokenizer.num_special_tokens_to_add(pair=most == 2)
         content, example = ("two texts", "pair") if most == 2 else ("a text", "text")
         return self.max_length(tokenizer, taken, content, example, least=most)
-
-    def _warn_of_missing_labels(self, unlabelled: Mapping[str, int], split: str, every: int, examples: str) -> None:
-        if of_tasks := [f"{task} {number:,}" for task, number in unlabelled.items() if number]:
-            outcome = "predicted, but not scored" if split == "test" else "left out"
-            others = "; nor are the others of these tasks" if split == "test" and self.is_regression else ""
-            logger.warning(
-                "%s: %s of %s %s have no label (null, empty or -) and are %s%s: %s.", split,
-                f"{sum(unlabelled.values()):,}", f"{every:,}", examples, outcome, others, ", ".join(of_tasks),
-            )  # fmt: skip
 
     def _warn_of_few_labels(self, encoded: Tasks, example: str) -> None:
         found = {task: set(dataset.unique(LABEL_IDS)) for task, dataset in encoded.items()}
