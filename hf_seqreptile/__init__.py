@@ -13,6 +13,7 @@ from .methods.stl import STLTrainer
 from .methods.swep import SWEPTrainer
 from .methods.task_gradients import TaskGradientTrainer
 from .methods.torchjd import TorchJDTrainer
+from .models.multi_head import MultiHeadModel
 from .pipelines.question_answering import register_pipeline
 from .training.trainer import MultiTaskTrainer
 from .training.training_args import MultiTaskTrainingArguments
@@ -27,6 +28,7 @@ __all__ = [
     "GradVacTrainer",
     "InputError",
     "MTLTrainer",
+    "MultiHeadModel",
     "MultiTaskTrainer",
     "MultiTaskTrainingArguments",
     "PCGradTrainer",

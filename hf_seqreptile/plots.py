@@ -73,7 +73,7 @@ def plot_training(log_history: list[dict[str, Any]], metric: Metric, path: Path,
     figure.suptitle(literal(title), fontsize=TITLE_SIZE)
     figure.legend(
         list(legend.values()),
-        [literal(name) for name in legend],
+        [literal(metric.heading(name)) for name in legend],
         loc="outside lower center",
         ncols=columns,
         fontsize=TEXT_SIZE,

@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,39 @@ class Metric:
     Args:
         name: `f1`, `accuracy`.
         perfect: the value of a perfect score: 1, or 100 where the problem's official script reports percent.
+        of_tasks: of a metric that stands for another in each task, each task's name and that metric's.
     """
 
     name: str
     perfect: float = 1.0
+    of_tasks: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
         """The name as readers know it: `F1`, `accuracy`, `exact match`."""
         return self.name.upper() if len(self.name) < 4 else self.name.replace("_", " ")
 
+    def of_task(self, task: str) -> "Metric":
+        """The metric that a task's scores are of."""
+        names = dict(self.of_tasks)
+        return Metric(names[task]) if task in names else self
+
+    def heading(self, task: str) -> str:
+        """Stands over a task's scores: its name, with its metric where tasks differ in that."""
+        return f"{task} ({self.of_task(task).label})" if task in dict(self.of_tasks) else task
+
+    def as_json(self) -> dict[str, Any]:
+        """As scores.json has it."""
+        own = {"name": self.name, "perfect": self.perfect}
+        return own | ({"of_tasks": dict(self.of_tasks)} if self.of_tasks else {})
+
     def fraction(self, value: float) -> float:
         """A reported value as a fraction of the perfect one."""
         return value / self.perfect
 
+
+SCORE = "score"
+"""The name of the metric that is each task's own main metric as a fraction, where tasks differ in that."""
 
 Scores = Mapping[str, float]
 """A score, as a fraction, for each task and for `avg`."""
@@ -94,18 +113,20 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def score_table(rows: ScoreRows, title: str) -> str:
+def score_table(rows: ScoreRows, title: str, metric: Metric | None = None) -> str:
     """A Markdown table in percent with one decimal, aligned to be read in a terminal too.
 
     Args:
         rows: a row of scores for each name; what one lacks and another has is shown as –.
         title: stands over the names, with the unit.
+        metric: what the scores are, for the columns' headings. Default: the tasks' names alone.
     """
     columns = list(dict.fromkeys(task for scores in rows.values() for task in scores if task != AVERAGE))
     if any(AVERAGE in scores for scores in rows.values()):
         columns.append(AVERAGE)
     body = [[name, *(_percent(scores.get(column)) for column in columns)] for name, scores in rows.items()]
-    return markdown_table([f"{title} (%)", *columns], body)
+    headings = [metric.heading(column) if metric else column for column in columns]
+    return markdown_table([f"{title} (%)", *headings], body)
 
 
 def write_scores(folder: Path, tables: ScoreTables, zero_shot: Sequence[str], metric: Metric | None = None) -> Path:
@@ -122,14 +143,14 @@ def write_scores(folder: Path, tables: ScoreTables, zero_shot: Sequence[str], me
     """
     parts = [f"# Scores: {metric.label}" if metric else "# Scores"]
     for split, rows in tables.items():
-        parts += [f"## {escape_markdown(split)}", score_table(rows, split)]
+        parts += [f"## {escape_markdown(split)}", score_table(rows, split, metric)]
     if zero_shot:
         parts.append(zero_shot_line(zero_shot))
     fractions = {
         split: {name: {task: _finite(score) for task, score in scores.items()} for name, scores in rows.items()}
         for split, rows in tables.items()
     }
-    named = {"metric": asdict(metric)} if metric else {}
+    named = {"metric": metric.as_json()} if metric else {}
     text = json.dumps(named | {"zero_shot": list(zero_shot), "scores": fractions}, indent=2, ensure_ascii=False)
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from ..errors import InputError
+from ..models.multi_head_folder import encoder_folder
 from ..models.offline_encoder import OFFLINE_ENCODER, build_offline_encoder
 from .runs import SavedRun
 
@@ -64,6 +65,7 @@ def load_encoder(path: str) -> Encoder:
     Raises:
         InputError: it cannot be loaded.
     """
+    path = encoder_folder(path)
     try:
         model, found = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
         vocabulary = AutoTokenizer.from_pretrained(path).get_vocab()

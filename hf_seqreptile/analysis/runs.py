@@ -11,6 +11,7 @@ from transformers.utils import CONFIG_NAME
 
 from ..errors import InputError
 from ..methods import method_class
+from ..models.multi_head_folder import heads_in
 from ..models.offline_encoder import OFFLINE_ENCODER
 from ..problems.problem import Problem
 from ..problems.question_answering import QuestionAnswering
@@ -59,7 +60,7 @@ class SavedRun:
     Args:
         folder: the folder, as given.
         method: as typed on the command line.
-        problem: `token-classification`, `text-classification` or `question-answering`.
+        problem: `token-classification`, `text-classification`, …; of several heads all of them.
         seed: of the run.
         arguments: those that were not left at their defaults (training_args.json); [`setting`] knows the defaults too.
         scores: for each split its rows of scores, as fractions; the method's own row has its name. Empty where
@@ -161,15 +162,16 @@ def read_run(folder: Path) -> SavedRun:
 def _read_model(folder: Path) -> SavedRun:
     arguments = _read_arguments(folder)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    config = read_object(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME))
-    problem = _problem(config, folder)
+    problems = [] if is_adapter else _problems_of_heads(folder)
+    if not problems:
+        problems = [_problem(read_object(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME)), folder)]
     scores, zero_shot, metric = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [], None)
     languages, base_model, evaluated_on = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None, None)
     log, results = _read_log(folder), _read_results(folder)
     return SavedRun(
         folder=folder,
         method=arguments.get("method", _DEFAULTS["method"]),
-        problem=problem.pipeline_tag,
+        problem=", ".join(dict.fromkeys(problem.pipeline_tag for problem in problems)),
         seed=arguments.get("seed", _DEFAULTS["seed"]),
         arguments=arguments,
         scores=scores,
@@ -181,7 +183,7 @@ def _read_model(folder: Path) -> SavedRun:
         base_model=base_model,
         evaluated_on=evaluated_on,
         log=log,
-        metric=metric or problem.metric,
+        metric=metric or problems[0].metric,
         is_adapter=is_adapter,
     )
 
@@ -213,6 +215,11 @@ def _read_results(folder: Path) -> dict[str, float]:
     results = read_object(path) if path.is_file() else {}
     check(is_nested(results, 1), path, "it is not a table of numbers")
     return without_null(results)
+
+
+def _problems_of_heads(folder: Path) -> list[type[Problem]]:
+    """The problems of a model with several heads; empty where there is none."""
+    return [_problem(read_object(folder / head / CONFIG_NAME), folder / head) for head in heads_in(folder) or []]
 
 
 def _problem(config: Mapping[str, Any], folder: Path) -> type[Problem]:
@@ -269,9 +276,10 @@ def _read_scores(folder: Path) -> tuple[ScoreTables, list[str], Metric | None]:
 
 def _metric(content: Any, path: Path) -> Metric:
     named: dict[str, Any] = content if isinstance(content, dict) else {}
-    name, perfect = named.get("name"), named.get("perfect", 0)
-    check(isinstance(name, str) and isinstance(perfect, int | float) and perfect > 0, path, "`metric` is none")
-    return Metric(str(name), perfect)
+    name, perfect, of_tasks = named.get("name"), named.get("perfect", 0), named.get("of_tasks", {})
+    is_metric = isinstance(name, str) and isinstance(perfect, int | float) and perfect > 0
+    check(is_metric and isinstance(of_tasks, dict) and are_texts([*of_tasks.values()]), path, "`metric` is none")
+    return Metric(str(name), perfect, tuple(of_tasks.items()))
 
 
 def _is_logged(entry: Any) -> bool:

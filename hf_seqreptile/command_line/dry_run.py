@@ -1,15 +1,14 @@
 """`--dry_run`: what a command is going to do, as far as its arguments alone tell."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from transformers import SchedulerType
 
 from ..data.arguments import DataArguments
-from ..data.load import check_data_arguments
 from ..methods.outer_loop import OuterLoopMixin, refuse_too_few_steps
 from ..methods.reptile import ReptileMixin
 from ..models.loading import ModelArguments, check_model_arguments
+from ..problems.problem import Problem
 from ..training.plan import batch_in_words, reach_notes, reptile_notes
 from ..training.trainer import MultiTaskMixin
 from ..training.training_args import MultiTaskTrainingArguments
@@ -31,6 +30,7 @@ class DryRunArguments:
 
 
 def dry_run(
+    problem: type[Problem],
     method: type[MultiTaskMixin],
     model_args: ModelArguments,
     data_args: DataArguments,
@@ -39,6 +39,7 @@ def dry_run(
     """The plan as far as it is known before any data is loaded: a text to print.
 
     Args:
+        problem: the kind of task.
         method: the trainer's class, which `args` have been checked to suit.
         model_args: which model.
         data_args: which data.
@@ -49,11 +50,11 @@ def dry_run(
     """
     check_model_arguments(model_args)
     splits = wanted_splits(args)
-    check_data_arguments(data_args, splits)
+    problem.check(data_args, splits)
     if args.do_train and data_args.num_clusters is not None:
         draw_clusters_equally(args, data_args.num_clusters, data_args.languages)
     rows = [("model", str(model_args.model_name_or_path))]
-    rows += [(split, f"{_source(data_args, split)}: {_tasks(data_args, split)}") for split in splits]
+    rows += [row for split in splits for row in data_args.described(split)]
     if args.do_train:
         rows += _training(method, data_args, args)
     rows.append(("output", str(args.output_dir)))
@@ -62,32 +63,10 @@ def dry_run(
     return "\n".join([f"Dry run ({args.method}): nothing is downloaded, loaded, trained or written.", *lines])
 
 
-def _source(data_args: DataArguments, split: str) -> str:
-    if split != "train" and data_args.eval_dataset:
-        return data_args.eval_dataset
-    if data_args.dataset_name is None:
-        return " ".join(getattr(data_args, f"{split}_file") or ["no file"])
-    config = data_args.dataset_config_name
-    return data_args.dataset_name + (f" ({config})" if config else "")
-
-
-def _tasks(data_args: DataArguments, split: str) -> str:
-    if split == "train":
-        clusters = f" in {data_args.num_clusters} clusters" if data_args.num_clusters is not None else ""
-        return _names(data_args.languages, "every task that it names") + clusters
-    if data_args.eval_languages or data_args.eval_dataset:
-        return _names(data_args.eval_languages, "every task that it names")
-    return _names(data_args.languages, "the tasks of the training data")
-
-
-def _names(tasks: Sequence[str] | None, otherwise: str) -> str:
-    return ", ".join(tasks) if tasks else otherwise
-
-
 def _training(
     method: type[MultiTaskMixin], data_args: DataArguments, args: MultiTaskTrainingArguments
 ) -> list[tuple[str, str]]:
-    number_of_tasks = data_args.num_clusters or len(data_args.languages or ()) or None
+    number_of_tasks = data_args.number_of_tasks
     drawn, draws_per_step = _drawn_tasks(method, args, number_of_tasks)
     schedule = SchedulerType(args.lr_scheduler_type).value
     rows = [

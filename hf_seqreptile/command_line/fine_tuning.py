@@ -7,15 +7,12 @@ from transformers import set_seed
 from ..console.arguments import parse_arguments
 from ..console.bad_input import bad_input_exits
 from ..console.verbosity import verbosity_put_back
-from ..data.load import load_all_rows, take_samples
-from ..models.class_head import add_unpredicted, label_names
-from ..models.loading import load_model
-from ..problems.problem import Problem, Splits
+from ..problems.problem import Problem
 from ..publishing.hub_repository import push_all
 from ..training.training_args import MultiTaskTrainingArguments
 from .dry_run import DryRunArguments, dry_run
 from .finished_run import finish, refuse_results_of_another_model, refuse_scores_by_another_metric, report
-from .selection import check_metric, take_metric_of_problem
+from .selection import check_metric, take_metric_of_problem, take_task_arguments
 from .steps import (
     evaluate,
     plan_runs,
@@ -48,21 +45,17 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
         refuse_results_of_another_model(args, str(model_args.model_name_or_path))
         if run_args.dry_run:
             if args.process_index == 0:
-                print(dry_run(make_trainer, model_args, data_args, args), flush=True)
+                print(dry_run(problem_class, make_trainer, model_args, data_args, args), flush=True)
             return
         set_up_logging(args)
         with args.main_process_first(desc="loading"):
-            rows = load_all_rows(
-                data_args, wanted_splits(args), cache_dir=model_args.cache_dir, token=model_args.token
-            )
-        # All rows tell the labels, however few of them are used.
-        problem: Problem = problem_class(rows, data_args)
+            problem, tasks = problem_class.read(data_args, wanted_splits(args), model_args.cache_dir, model_args.token)
         refuse_unused_arguments(args, problem.without_effect)
-        tasks: Splits = take_samples(rows, data_args)
         refuse_scores_by_another_metric(args, problem.metric)
         if args.process_index == 0:
             print(*problem.notes, sep="\n", end="\n" if problem.notes else "", flush=True)
         take_metric_of_problem(args, problem)
+        take_task_arguments(args, problem)
         languages = list(tasks.get("train", ()))
         if data_args.num_clusters is not None and languages:
             tasks = split_into_clusters(tasks, problem, data_args.num_clusters, model_args, args)
@@ -72,37 +65,25 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
         finished = []
         for run in runs:
             set_seed(args.seed)
-            model, tokenizer = load_model(
-                problem_class.auto_model,
-                model_args,
-                problem.labels,
-                texts=lambda: problem.texts(tasks),
-                will_train=args.do_train,
-                problem_type=problem.problem_type,
-            )
-            if problem.labels is not None:
-                if not args.do_train:
-                    add_unpredicted(model, problem.labels_beside(label_names(model.config)))
-                problem.use_labels(label_names(model.config))
+            of_run = problem.of_run(run.tasks)
+            model, tokenizer = of_run.load_model(model_args, lambda: problem.texts(tasks), args.do_train)
             with args.main_process_first(desc="tokenizing"):
-                features = {split: problem.encode(data, tokenizer, split) for split, data in run.tasks.items()}
+                features = {split: of_run.encode(data, tokenizer, split) for split, data in run.tasks.items()}
             trainer = make_trainer(
                 model=model,
                 args=run.args,
                 train_dataset=features.get("train"),
                 eval_dataset=features.get("validation"),
-                data_collator=problem.collator(tokenizer),
-                processing_class=tokenizer,
-                **problem.scoring(),
+                **of_run.for_trainer(tokenizer),
             )
             if args.do_train:
                 train(trainer)
             metrics: dict[str, float] = {}
             if args.do_eval:
-                metrics |= evaluate(trainer, features["validation"], problem.write_predictions)
+                metrics |= evaluate(trainer, features["validation"], of_run)
             if args.do_predict:
-                metrics |= predict(trainer, features["test"], problem.write_predictions)
-            finished.append(finish(run, trainer, metrics, model_args, data_args, problem))
+                metrics |= predict(trainer, features["test"], of_run)
+            finished.append(finish(run, trainer, metrics, model_args, data_args, of_run))
         report(finished, args, problem.metric)
         # A process that leaves while another still writes would close the connections under it.
         trainer.accelerator.wait_for_everyone()

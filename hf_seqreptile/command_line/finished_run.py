@@ -14,6 +14,7 @@ from ..problems.problem import Problem
 from ..problems.question_answering import QuestionAnsweringArguments
 from ..publishing.file_names import TRAINING_PLOT
 from ..publishing.model_card import write_model_card
+from ..publishing.training_facts import TaskFacts
 from ..scores import (
     AVERAGE,
     SCORES_FILE,
@@ -111,22 +112,42 @@ def finish(
 
             title = f"{trainer.title}: {folder.resolve().name}"
             plot_training(trainer.state.log_history, problem.metric, folder / TRAINING_PLOT, title)
+            facts = task_facts(run, problem)
             write_model_card(
                 trainer.training_facts(),
                 folder,
-                pipeline_tag=problem.pipeline_tag,
+                pipeline_tag=None if facts else problem.pipeline_tag,
                 base_model=str(model_args.model_name_or_path),
                 dataset_name=data_args.dataset_name,
                 languages=run.languages,
                 tables=finished.tables,
                 zero_shot=zero_shot,
-                metric=problem.metric.name,
+                metric=problem.metric,
+                of_tasks=facts,
                 eval_dataset_name=data_args.eval_dataset,
                 trims_vocabulary=model_args.trim_vocabulary,
                 no_answer_threshold=_no_answer_threshold(data_args),
+                texts=_number_of_texts(run, problem),
                 name=trainer.hub_model_id,
             )
     return finished
+
+
+def task_facts(run: Run, problem: Problem) -> dict[str, TaskFacts]:
+    """What the card tells of each task, where they have heads of their own; else empty."""
+    tasks = {task: dataset for of_split in run.tasks.values() for task, dataset in of_split.items()}
+    facts = {}
+    for task, dataset in tasks.items():
+        head, own = problem.head_of(task), problem.of_task(task)
+        if head is not None:
+            threshold, texts = _no_answer_threshold(own.args), len(own.text_columns(task, dataset))
+            facts[task] = TaskFacts(head, own.pipeline_tag, own.metric.name, own.args.dataset_name, threshold, texts)
+    return facts
+
+
+def _number_of_texts(run: Run, problem: Problem) -> int:
+    task, dataset = next(item for of_split in run.tasks.values() for item in of_split.items())
+    return len(problem.text_columns(task, dataset))
 
 
 def _no_answer_threshold(data_args: DataArguments) -> float | None:

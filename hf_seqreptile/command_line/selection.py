@@ -1,4 +1,4 @@
-"""By which metric a run selects its best model, or lowers its learning rate."""
+"""What the problem has to say in the training: the metric that selects the best model, and what tasks' draws are."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -25,6 +25,13 @@ def take_metric_of_problem(args: MultiTaskTrainingArguments, problem: Problem) -
         if not args.is_given("greater_is_better"):
             args.greater_is_better = True
     schedule_settings(args)
+
+
+def take_task_arguments(args: MultiTaskTrainingArguments, problem: Problem) -> None:
+    """Change `args` to what the tasks' own description says of their weights and batches, unless they say it."""
+    for name, given in problem.task_arguments.items():
+        if getattr(args, name) is None:
+            setattr(args, name, list(given))
 
 
 def check_metric(runs: Sequence[Run], problem: Problem) -> None:

@@ -5,21 +5,20 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import transformers
-from datasets import Dataset
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PredictionOutput
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..errors import InputError
 from ..json_text import parse_json
 from ..methods import method_class
-from ..problems.problem import Splits, Tasks
+from ..models.multi_head_folder import holds_model
+from ..problems.problem import Problem, Splits, Tasks
 from ..publishing.file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE
 from ..publishing.hub_repository import repository_name
 from ..scores import SCORES_FILE, SCORES_JSON, average_over_tasks
@@ -30,9 +29,6 @@ from ..training.trainer import MultiTaskMixin
 from ..training.training_args import MultiTaskTrainingArguments
 
 logger = logging.getLogger(__name__)
-
-WritePredictions = Callable[[Path, str, str, PredictionOutput, Dataset], None]
-"""[`Problem.write_predictions`]."""
 
 
 def trainer_class(args: MultiTaskTrainingArguments) -> type[MultiTaskMixin]:
@@ -112,6 +108,7 @@ def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits, languages: Sequen
         own = copy.copy(args)
         own.output_dir = str(args.folder / task)
         own.hub_model_id = repository_name(args, f"-{task}") if args.push_to_hub else None
+        own.task_batch_sizes = [size for size in args.task_batch_sizes or () if size.startswith(f"{task}=")] or None
         runs.append(Run(own, {split: {task: data[task]} for split, data in tasks.items()}, [task]))
     return runs
 
@@ -124,7 +121,7 @@ def train(trainer: MultiTaskMixin) -> None:
         checkpoint = str(newest)
         if trainer.is_world_process_zero():
             print(f"Continuing from {newest}. For a new run, choose another --output_dir.", flush=True)
-    if checkpoint is None and (folder / SAFE_WEIGHTS_NAME).exists() and not _is_left_unfinished(trainer.args):
+    if checkpoint is None and holds_model(folder) and not _is_left_unfinished(trainer.args):
         raise InputError(f"--output_dir {folder} holds a finished model already; choose another folder.")
     # A folder that cannot be written into is found out now, and not when the first checkpoint is due.
     with failed_writes_explained(folder):
@@ -164,24 +161,24 @@ def _is_left_unfinished(args: MultiTaskTrainingArguments) -> bool:
     return before == json.loads(json.dumps(args.changed_arguments(), default=str))
 
 
-def evaluate(trainer: MultiTaskMixin, tasks: Tasks, write: WritePredictions) -> dict[str, float]:
+def evaluate(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem) -> dict[str, float]:
     """Metrics and predictions of every task's validation split; the metrics are saved as `eval_results.json`."""
 
     def save(task: str, prediction: PredictionOutput) -> None:
-        _write_predictions(trainer, write, "eval", tasks, task, prediction)
+        _write_predictions(trainer, problem, "eval", tasks, task, prediction)
 
     metrics = trainer.evaluate(dict(tasks), on_prediction=save) | {"eval_samples": _examples(tasks)}
     trainer.save_metrics("eval", metrics)
     return metrics
 
 
-def predict(trainer: MultiTaskMixin, tasks: Tasks, write: WritePredictions) -> dict[str, float]:
+def predict(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem) -> dict[str, float]:
     """Predictions for every task's test split, and their metrics, saved as `predict_results.json`."""
     metrics: dict[str, float] = {}
     for task, dataset in tasks.items():
-        prediction = trainer.predict(dataset, metric_key_prefix=f"predict_{task}")
+        prediction = trainer.predict(dataset, metric_key_prefix=f"predict_{task}", task=task)
         metrics |= prediction.metrics or {}
-        _write_predictions(trainer, write, "predict", tasks, task, prediction)
+        _write_predictions(trainer, problem, "predict", tasks, task, prediction)
     metrics |= average_over_tasks(metrics, list(tasks), "predict")
     metrics |= {"predict_samples": _examples(tasks)}
     trainer.save_metrics("predict", metrics)
@@ -189,9 +186,10 @@ def predict(trainer: MultiTaskMixin, tasks: Tasks, write: WritePredictions) -> d
 
 
 def _write_predictions(
-    trainer: MultiTaskMixin, write: WritePredictions, stage: str, tasks: Tasks, task: str, prediction: PredictionOutput
+    trainer: MultiTaskMixin, problem: Problem, stage: str, tasks: Tasks, task: str, prediction: PredictionOutput
 ) -> None:
     if trainer.is_world_process_zero():
+        write = problem.of_task(task).write_predictions
         write(trainer.args.folder, stage, f"_{task}" if len(tasks) > 1 else "", prediction, tasks[task])
 
 

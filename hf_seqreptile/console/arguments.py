@@ -2,21 +2,20 @@
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import Field
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from ..errors import InputError
-from ..json_text import MAX_DEPTH, parse_json
+from ..json_text import parse_json
 from ..methods import METHODS
+from ..yaml_text import parse_yaml
 
 
 def parse_arguments(
@@ -110,54 +109,21 @@ MAX_BYTES = 2**20
 """Of an arguments' file: a larger one is something else."""
 
 
-_TAGS_OF_YAML_1_1 = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-
-
-class _YamlLoader(yaml.SafeLoader):
-    """YAML of version 1.2: truth values are `true` and `false` alone, and `no` is Norwegian; a name may occur once."""
-
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _TAGS_OF_YAML_1_1]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        content = super().construct_mapping(node, deep)
-        if len(content) < len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a name occurs twice", node.start_mark)
-        return content
-
-
-_YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")
-)
-
-
 def _arguments_of_file(path: Path) -> list[str]:
     try:
         if path.exists() and not (path.is_file() and path.stat().st_size <= MAX_BYTES):
             raise InputError(f"The arguments' file {path} must be a regular file of at most {MAX_BYTES:,} bytes.")
         text = path.read_text(encoding="utf-8-sig")
-        values = parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
+        values = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
     except InputError:
         raise
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The arguments' file {path} cannot be read: {error}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise InputError(f"The arguments' file {path} is not valid {path.suffix[1:]}: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"The arguments' file {path} must hold arguments by name, such as `method: seq_reptile`.")
     return _command_line(values)
-
-
-def _parse_yaml(text: str) -> Any:
-    """What arguments need of YAML: without tags, and without anchors, by which a small file grows without end."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_YamlLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise yaml.YAMLError(f"tags, anchors and more than {MAX_DEPTH} levels are not read,{event.start_mark}")
-    return yaml.load(text, Loader=_YamlLoader)
 
 
 def _command_line(values: dict[Any, Any]) -> list[str]:

@@ -105,6 +105,32 @@ class DataArguments:
         return None
 
     @property
+    def number_of_tasks(self) -> int | None:
+        """How many tasks will be trained on, as far as the arguments tell."""
+        return self.num_clusters or len(self.languages or ()) or None
+
+    def described(self, split: str) -> list[tuple[str, str]]:
+        """For a dry run: where the examples of a split come from, a title and a text each."""
+        return [(split, f"{self._source_in_words(split)}: {self._tasks_in_words(split)}")]
+
+    def _source_in_words(self, split: str) -> str:
+        if split != "train" and self.eval_dataset:
+            return self.eval_dataset
+        if self.dataset_name is None:
+            return " ".join(getattr(self, f"{split}_file") or ["no file"])
+        config = self.dataset_config_name
+        return self.dataset_name + (f" ({config})" if config else "")
+
+    def _tasks_in_words(self, split: str) -> str:
+        every = "every task that it names"
+        if split == "train":
+            clusters = f" in {self.num_clusters} clusters" if self.num_clusters is not None else ""
+            return ", ".join(self.languages or [every]) + clusters
+        if self.eval_languages or self.eval_dataset:
+            return ", ".join(self.eval_languages or [every])
+        return ", ".join(self.languages or ["the tasks of the training data"])
+
+    @property
     def reading(self) -> Reading:
         """What files are to be read as."""
         return Reading(self.list_columns)

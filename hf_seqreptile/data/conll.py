@@ -13,6 +13,9 @@ from .text import read_lines, shown
 
 CONLL_FEATURES = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
 
+CONLL_U = 10
+"""The columns of CoNLL-U."""
+
 _INDEX = re.compile(r"\d+(?:[-.]\d+)?")
 # In CoNLL-U, of several words and of an empty node.
 _NO_WORD = re.compile(r"\d+[-.]\d+")
@@ -24,7 +27,8 @@ def read_conll(path: Path, tag_scheme: str | None = None) -> Iterator[dict[str, 
 
     Columns are separated by one tab or by spaces, in any of these orders, which is found out from the whole file:
     `token tag`, `token … tag` (CoNLL-2003), `index token tag`, `language:token tag` (the prefix, when every token
-    has the same, is dropped) and `tag token`. Comments (`# …`), `-DOCSTART-` lines and, behind an index, the ranges
+    has the same, is dropped) and `tag token`; with the scheme `none` also the ten columns of CoNLL-U, whose fourth is
+    the part of speech. Comments (`# …`), `-DOCSTART-` lines and, behind an index, the ranges
     (`1-2`) and empty nodes (`2.1`) of CoNLL-U are skipped.
 
     Args:
@@ -43,6 +47,9 @@ def read_conll(path: Path, tag_scheme: str | None = None) -> Iterator[dict[str, 
             if tokens:
                 yield {"tokens": tokens, "ner_tags": tags}
                 tokens, tags = [], []
+        elif word := layout.sure_word(line, row):
+            tokens.append(word[0])
+            tags.append(word[1])
         elif not layout.skips(line, row, bool(tokens)):
             token, tag = layout.parse(line, row, f"{path}, line {number}")
             tokens.append(token)
@@ -72,6 +79,14 @@ class _Layout:
     prefix: str
     known: Collection[str]
     odd: Mapping[str, str]
+
+    def sure_word(self, line: str, row: list[str]) -> tuple[str, str] | None:
+        """The token and the tag of a line that needs no closer look, as most do not."""
+        if len(row) == self.columns and line[0] != "#" and (self.token == 0 or row[0].isalnum()):
+            token, tag = row[self.token].removeprefix(self.prefix), row[self.tag]
+            if token and tag in self.known and tag not in self.odd:
+                return token, tag
+        return None
 
     def skips(self, line: str, row: list[str], inside: bool) -> bool:
         """Whether a line within a sentence (`inside`), or before one, holds none of its words."""
@@ -120,7 +135,9 @@ def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
         # Not str.strip: it would also take the no-break spaces that belong to a token.
         line = line.rstrip(" \t\r\n")
         if "\t" in line:
-            row = [column.strip(" ") for column in line.split("\t")]
+            row = line.split("\t")
+            if " " in line:
+                row = [column.strip(" ") for column in row]
         else:
             row = [column for column in line.split(" ") if column]
         if "-DOCSTART-" in line and any(column.startswith("-DOCSTART-") for column in row):
@@ -153,8 +170,10 @@ def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
     inside = False
     first: set[str] = set()
     last: dict[str, set[str]] = {"words": set(), "ranges": set(), "signs": set()}
+    fourth: set[str] = set()
     for _, text, row in _rows(path):
-        inside &= bool(row)
+        if not row:
+            inside = False
         # What has another number of columns is a comment, or a mistake that reading will name.
         if len(row) != columns:
             continue
@@ -166,19 +185,25 @@ def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
         inside = True
         if tags_first := tags_first and is_tag(row[0]):
             first.add(row[0])
-        indexed = indexed and _INDEX.fullmatch(row[0]) is not None
+        indexed = indexed and (row[0].isdecimal() or _INDEX.fullmatch(row[0]) is not None)
         if prefix is None:
             match = _LANGUAGE_PREFIX.match(row[0])
             prefix = match[0] if match else ""
         prefixed = prefixed and row[0].startswith(prefix)
-        last["ranges" if _NO_WORD.fullmatch(row[0]) else "words"].add(row[-1])
+        is_word = row[0].isalnum() or not _NO_WORD.fullmatch(row[0])
+        last["words" if is_word else "ranges"].add(row[-1])
+        if is_word and columns == CONLL_U:
+            fourth.add(row[3])
     if columns == 2 and tags_first and first and not all(map(is_tag, last["words"] | last["ranges"])):
         return _Layout(columns, line, 1, 0, "", first, odd_tags(first, tag_scheme))
     if columns >= 3 and indexed:
+        if columns == CONLL_U and tag_scheme == "none":
+            return _Layout(columns, line, 1, 3, "", fourth, odd_tags(fourth, tag_scheme))
         if columns > 3:
+            hint = ", or read parts of speech from CoNLL-U's fourth with --tag_scheme none" * (columns == CONLL_U)
             raise InputError(
                 f"{path}, line {line}: an index and {columns - 1} more columns. Which of them is the tag is unclear: "
-                "keep the columns index, token and tag."
+                f"keep the columns index, token and tag{hint}."
             )
         return _Layout(columns, line, 1, 2, "", last["words"], odd_tags(last["words"], tag_scheme))
     known = set().union(*last.values())

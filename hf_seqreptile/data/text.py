@@ -31,9 +31,28 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: bytes that are not UTF-8, or a NUL byte.
     """
+    number = 0
+    try:
+        # Of all characters LF, CR LF and CR alone end a line here, where str.splitlines would also cut at some that
+        # occur inside tokens, as U+2028.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, line in enumerate(file, 1):
+                if "\0" in line:
+                    raise _nul(path, number)
+                yield number, line
+    except UnicodeDecodeError:
+        # It came with a block of lines, of which those that are good have their turn first.
+        yield from _lines_before_error(path, number)
+
+
+def _lines_before_error(path: Path, after: int) -> Iterator[tuple[int, str]]:
+    """Yield the lines behind line `after`, as `read_lines` does, up to the first with bytes that are not UTF-8.
+
+    Raises:
+        InputError: this line is reached.
+    """
     offset = 0
-    # Each byte as one character: of these, LF, CR LF and CR alone end a line, where str.splitlines would also cut at
-    # characters that occur inside tokens, as U+2028.
+    # Each byte as one character, so that bytes can be counted.
     with path.open(encoding="latin-1", newline="") as file:
         for number, characters in enumerate(file, 1):
             line = characters.encode("latin-1")
@@ -46,9 +65,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                     f"{path}, line {number}: byte 0x{content[error.start]:02x} at offset {position} is not UTF-8. "
                     "Save the file as UTF-8."
                 ) from None
-            if "\0" in text:
-                raise InputError(
-                    f"{path}, line {number}: a NUL byte. Is it a text file? Save it as UTF-8, without NUL bytes."
-                )
-            yield number, text
+            if number > after:
+                if "\0" in text:
+                    raise _nul(path, number)
+                yield number, text
             offset += len(line)
+
+
+def _nul(path: Path, number: int) -> InputError:
+    return InputError(f"{path}, line {number}: a NUL byte. Is it a text file? Save it as UTF-8, without NUL bytes.")

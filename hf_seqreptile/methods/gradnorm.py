@@ -153,6 +153,7 @@ class GradNormMixin(MultiTaskMixin):
 
     def end_draw(self, task: str, is_last_of_step: bool) -> None:
         """As in the parent: the draw's norm and loss are noted; after the last draw w are updated."""
+        super().end_draw(task, is_last_of_step)
         # Both are those of w_i L_i / M.
         scale = self._draws_in_step / self.loss_factor(task)
         self._norms.setdefault(task, []).append(self._take_norm(is_last_of_step) * scale)
@@ -170,7 +171,7 @@ class GradNormMixin(MultiTaskMixin):
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._layer]
         accumulated = torch.cat([gradient.flatten().float() for gradient in gradients])
         if not is_last_of_step:
-            # DistributedDataParallel averages in the step's last micro-batch, and then all that was accumulated.
+            # After the step's last micro-batch, all that was accumulated is averaged already.
             accumulated = self.accelerator.reduce(accumulated, reduction="mean")
         norm = (accumulated - self._accumulated).norm().item()
         self._accumulated = accumulated
@@ -191,8 +192,7 @@ class GradNormMixin(MultiTaskMixin):
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         prepared = super()._prepare_for_training(*args, **kwargs)
-        assert self.model is not None
-        self._layer = last_layer({name: p for name, p in self.model.named_parameters() if p.requires_grad})
+        self._layer = last_layer(self.shared_parameters)
         self._begin_step()
         return prepared
 

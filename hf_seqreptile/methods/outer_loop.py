@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -140,7 +141,8 @@ class OuterLoopMixin(MultiTaskMixin):
         """As in the parent, with the memory of φ; refuses a run that is too short for an outer update."""
         refuse_too_few_steps(optimizer_steps, self.inner_steps, self.steps_per_outer_update // self.inner_steps)
         plan = super().plan(optimizer_steps)
-        copies = len(self.kept_weights) * sum(p.numel() for p in self._trainable().values())
+        assert self.model is not None
+        copies = len(self.kept_weights) * sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         place = self.run_args.slow_weights_device or str(self.args.device)
         plan.notes.append(f"extra memory: {' and '.join(self.kept_weights)}, {copies * 4 / 2**20:,.0f} MiB on {place}")
         if self.trajectories_are_separate:
@@ -185,11 +187,17 @@ class OuterLoopMixin(MultiTaskMixin):
                 self.slow_weights.load(checkpoint, on_trajectory=self._inner_step > 0)
         return prepared
 
-    def _moving(self) -> dict[str, nn.Parameter]:
-        """What φ is of: all that the optimizer holds, since what is frozen now may be trained later."""
+    def _moving(self) -> dict[str, torch.Tensor]:
+        """What φ is of: all that the optimizer holds, since what is frozen now may be trained later, and statistics.
+
+        Those, such as BatchNorm's running means, follow θ: with them φ is a model whose statistics are its own
+        trajectories', averaged as its weights are.
+        """
         assert self.model is not None
-        held = set(self._held_parameters())
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad or p in held}
+        held, saved = set(self._held_parameters()), self.model.state_dict()
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad or p in held}
+        buffers = {name: b for name, b in self.model.named_buffers() if b.is_floating_point() and name in saved}
+        return {**parameters, **buffers}
 
     def _held_parameters(self) -> list[nn.Parameter]:
         assert self.optimizer is not None

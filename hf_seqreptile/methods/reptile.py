@@ -15,6 +15,7 @@ from ..training.backends import is_sharded
 from ..training.method import COMPARED_IN_THE_PAPER
 from ..training.plan import TrainingPlan, reptile_notes
 from ..training.sampling import TaskBatchSampler, TrajectorySampler
+from ..training.task_shares import SHARES
 from ..training.training_args import MultiTaskTrainingArguments
 from .outer_loop import OuterLoopMixin
 
@@ -39,7 +40,7 @@ class ReptileMixin(OuterLoopMixin):
         """As in the parent; refuses what concerns the drawing of tasks, since there is none."""
         super().check_arguments(args)
         assert isinstance(args, MultiTaskTrainingArguments)
-        for name in ("tasks_per_step", "all_tasks_each_step", "task_sampling_exponent"):
+        for name in ("tasks_per_step", "all_tasks_each_step", "task_sampling_exponent", *SHARES):
             if args.is_given(name):
                 raise InputError(
                     f"--{name} has no effect with --method {cls.method}, which takes K inner steps on every task for "

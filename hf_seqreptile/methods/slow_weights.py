@@ -7,14 +7,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from torch import nn
 from torch.distributed.tensor import DTensor
 
 TRAJECTORY_FILE = "trajectory.safetensors"
 
 
 class SlowWeights:
-    """φ of Equations 3 and 6: a copy of the trainable parameters that only outer updates change.
+    """φ of Equations 3 and 6: a copy of what training moves that only outer updates change.
 
     The parameters themselves hold θ during a trajectory and φ between two of them. φ is kept in float32, whatever
     the parameters' type, so that small outer updates are not rounded away.
@@ -22,11 +21,12 @@ class SlowWeights:
     Where parameters are sharded over the processes, each process keeps its shards of φ: outer updates are elementwise.
 
     Args:
-        parameters: the trainable parameters by name; φ starts as their present values.
+        parameters: the trainable parameters, and statistics such as BatchNorm's, by name; φ starts as their present
+            values.
         device: where φ is kept; `None` keeps each tensor beside its parameter.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], device: str | torch.device | None = None) -> None:
+    def __init__(self, parameters: Mapping[str, torch.Tensor], device: str | torch.device | None = None) -> None:
         self._parameters = dict(parameters)
         self._slow = {
             name: p.to(device=device or p.device, dtype=torch.float32, copy=True) for name, p in self._fast().items()

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from transformers import TrainingArguments
+
 from ..errors import InputError
 from ..training.method import COMPARED_IN_THE_PAPER
+from ..training.task_shares import SHARES
 from ..training.trainer import MultiTaskMixin
 
 
@@ -15,6 +18,14 @@ class STLTrainer(MultiTaskMixin):
     citation = COMPARED_IN_THE_PAPER
     is_about_several = False
     default_tasks_per_step = 1
+
+    @classmethod
+    def check_arguments(cls, args: TrainingArguments) -> None:
+        """As in the parent; refuses what concerns the drawing of several tasks."""
+        super().check_arguments(args)
+        for name in SHARES:
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name} has no effect with --method {cls.method}, which has one task; remove it.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -60,7 +60,7 @@ class SWEPMixin(MultiTaskMixin):
             # Both halves have the same labels, so the mean over all labels is the mean of the halves' losses.
             loss, outputs = super().compute_loss(model, _twice(inputs), True, num_items_in_batch)
 
-        mask, weight = _token_mask(inputs), next(self._token_weights)
+        mask, weight = _flat(_token_mask(inputs)), next(self._token_weights)
         kl = weight * (kl_divergence(mean, log_variance, prior_variance(self.run_args.swep_p)) * mask).sum()
         self._kl_sums += torch.stack([kl.detach(), weight * mask.sum()])
         loss = loss + self.run_args.swep_beta * (kl - kl.detach())
@@ -72,7 +72,7 @@ class SWEPMixin(MultiTaskMixin):
         encoder = self._model.base_model
         accepted = inspect.signature(encoder.forward).parameters
         with self.accelerator.autocast():
-            return encoder(**{name: value for name, value in inputs.items() if name in accepted})[0].float()
+            return encoder(**{name: _flat(value) for name, value in inputs.items() if name in accepted})[0].float()
 
     @property
     def _model(self) -> Any:
@@ -174,6 +174,11 @@ class SWEPMixin(MultiTaskMixin):
 
 class SWEPTrainer(SWEPMixin):
     """SWEP over `transformers.Trainer`. See [`SWEPMixin`] and, for the arguments, its parent."""
+
+
+def _flat(tokens: torch.Tensor) -> torch.Tensor:
+    """Shape (batch · choices, tokens) from (batch, choices, tokens), as models of multiple choice make it."""
+    return tokens.flatten(0, 1) if tokens.dim() == 3 else tokens
 
 
 def _twice(inputs: Mapping[str, Any]) -> dict[str, Any]:

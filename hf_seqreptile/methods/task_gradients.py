@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ..errors import InputError
 from ..training.gram_matrix import products
 from ..training.plan import TrainingPlan
+from ..training.process_average import average_over_processes
 from ..training.trainer import MultiTaskMixin
 
 Weighting = Callable[[torch.Tensor], torch.Tensor]
@@ -71,8 +72,7 @@ class TaskGradients:
     @torch.no_grad()
     def take(self, task: str) -> None:
         """Move the parameters' gradients, averaged over the processes, to `task`; added to those that it has."""
-        if dist.is_initialized():
-            self._average_over_processes()
+        average_over_processes(self._parameters)
         kept = self._kept.setdefault(task, {})
         for parameter in self._parameters:
             gradient, parameter.grad = parameter.grad, None
@@ -82,17 +82,6 @@ class TaskGradients:
                 kept[parameter] += gradient.to(kept[parameter])
             else:
                 kept[parameter] = gradient.to(device=self._device or gradient.device, dtype=self._dtype)
-
-    def _average_over_processes(self) -> None:
-        # A parameter that only some processes' examples touch has no gradient on the others: there it is zero.
-        touched = torch.tensor([p.grad is not None for p in self._parameters], device=self._parameters[0].device).int()
-        dist.all_reduce(touched, dist.ReduceOp.MAX)
-        for parameter, is_touched in zip(self._parameters, touched.tolist(), strict=True):
-            if is_touched:
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                gradient /= dist.get_world_size()
-                dist.all_reduce(gradient)
-                parameter.grad = gradient
 
     @torch.no_grad()
     def grams(self) -> torch.Tensor:
@@ -134,6 +123,9 @@ class TaskGradientMixin(MultiTaskMixin):
     g_i are scaled so that their mean is the gradient of MTL: where a step draws every task once, g_i is that of the
     task's loss; a task that is drawn n of M times has one gradient, the mean over its draws, times n·T/M.
 
+    Where the model has several heads, all of this concerns the encoder: a head's gradient is that of MTL, since
+    those of other tasks, which are zero there, would make every two tasks look less alike.
+
     A method says in [`task_weights`] how the weights follow. Its arguments are those of [`MultiTaskMixin`].
     """
 
@@ -166,6 +158,11 @@ class TaskGradientMixin(MultiTaskMixin):
         """
         raise NotImplementedError
 
+    def accumulated_parameters(self) -> list[nn.Parameter]:
+        """As in the parent: those of heads, where there are several, whose gradients are MTL's."""
+        shared = set(self.shared_parameters.values())
+        return [p for p in super().accumulated_parameters() if p not in shared]
+
     def parameter_groups(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Which parameters' gradients are compared together; by default all."""
         return {"model": list(names)}
@@ -178,7 +175,7 @@ class TaskGradientMixin(MultiTaskMixin):
     def plan(self, optimizer_steps: int) -> TrainingPlan:
         """As in the parent, with the memory of the gradients."""
         plan = super().plan(optimizer_steps)
-        numbers = sum(p.numel() for p in self._trainable().values())
+        numbers = sum(p.numel() for p in self.shared_parameters.values())
         each = numbers * DTYPES[self.run_args.task_gradients_dtype].itemsize / 2**20
         place = self.run_args.task_gradients_device or str(self.args.device)
         plan.notes.append(
@@ -189,6 +186,7 @@ class TaskGradientMixin(MultiTaskMixin):
 
     def end_draw(self, task: str, is_last_of_step: bool) -> None:
         """As in the parent: the draw's gradient is kept; the last draw's are combined."""
+        super().end_draw(task, is_last_of_step)
         self._gradients.take(task)
         if is_last_of_step:
             tasks = self._gradients.tasks
@@ -217,7 +215,7 @@ class TaskGradientMixin(MultiTaskMixin):
         self, max_steps: int, train_dataloader: DataLoader, resume_from_checkpoint: str | None
     ) -> tuple[nn.Module, DataLoader]:
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
-        parameters = self._trainable()
+        parameters = self.shared_parameters
         groups = self.parameter_groups(list(parameters))
         dtype = DTYPES[self.run_args.task_gradients_dtype]
         self._gradients = TaskGradients(parameters, groups, self.run_args.task_gradients_device, dtype)

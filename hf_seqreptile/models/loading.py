@@ -1,5 +1,6 @@
 """The pretrained model and its tokenizer, from the Hub, a folder, or the bundled offline encoder."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
 from .class_head import load_with_labels
+from .multi_head_folder import ENCODER, heads_in
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
 from .word_tokens import load_for_words
 
@@ -62,6 +64,18 @@ class ModelArguments:
     def tokenizer_options(self) -> dict[str, Any]:
         """How the tokenizer is to differ from the saved one."""
         return {}
+
+
+def load_head(args: ModelArguments, head: str) -> ModelArguments:
+    """The arguments for one head of several: of a folder with several heads, the folder of that head.
+
+    A head that the folder does not have is new, on its encoder.
+    """
+    heads = heads_in(Path(str(args.model_name_or_path)))
+    if heads is None:
+        return args
+    folder = Path(str(args.model_name_or_path)) / (head if head in heads else ENCODER)
+    return dataclasses.replace(args, model_name_or_path=str(folder))
 
 
 def load_model(

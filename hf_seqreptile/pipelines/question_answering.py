@@ -152,7 +152,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         windows = _windows(self.tokenizer, question, max_seq_len, doc_stride)
         encoding = windows.encode([question], [context])
         count = len(encoding["input_ids"])
-        offsets = windows.offsets(encoding, range(count), context)
+        offsets = windows.offsets(encoding, [context])
         if align_to_words:
             offsets = _widened(offsets, encoding, context)
         names = [name for name in self.tokenizer.model_input_names if name in encoding]

@@ -57,7 +57,7 @@ class QuestionRows:
         ids = [str(index + 1) for index in indices]
         if "id" in rows:
             ids = [str(value) if value is not None else number for value, number in zip(rows["id"], ids, strict=True)]
-        questions = [None if question is None else question.lstrip() for question in rows["question"]]
+        questions: list[Any] = [None if question is None else question.lstrip() for question in rows["question"]]
         columns: dict[str, list] = {"question": questions, "context": rows["context"]}
         places = [
             f"Task {self.task!r}, {self.split} split, row {index + 1} (id {name})"
@@ -67,7 +67,8 @@ class QuestionRows:
             columns["answers"] = [_answers(*each) for each in zip(rows["answers"], places, strict=True)]
         for i, place in enumerate(places):
             self._check({name: values[i] for name, values in columns.items()}, place)
-        for i, room in enumerate(windows.rooms(columns["question"])):
+        for i in windows.long_questions(questions):
+            (room,) = windows.rooms([questions[i]])
             if room <= windows.stride and room < windows.lengths([rows["context"][i]])[0]:
                 raise InputError(f"{places[i]}: {_too_long(columns['question'][i], room, windows)}")
         return {"task": [self.task] * len(ids), "id": ids} | columns

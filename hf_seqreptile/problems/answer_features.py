@@ -1,8 +1,6 @@
 """From the windows of contexts to features: what a model learns from them, and what finds its answers in them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,68 +13,67 @@ from .context_windows import Windows
 
 
 def answer_positions(
-    windows: Sequence[NDArray[np.integer]], start: int, end: int, null_positions: Sequence[int]
-) -> list[tuple[int, int]]:
+    offsets: Sequence[NDArray[np.integer]],
+    examples: Sequence[int],
+    answers: NDArray[np.integer],
+    null_positions: Sequence[int],
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """First and last token of an answer in each window of its context; the null position where it is not in there.
 
     Args:
-        windows: the offsets of each window's tokens, all windows of one context.
-        start: the answer's first character.
-        end: the character after its last one.
+        offsets: of each window's tokens.
+        examples: the number of each window's example; those of an example are neighbours.
+        answers: the first character of each example's answer and the one after its last, (examples, 2); both 0 where
+            there is none.
         null_positions: what stands for "no answer" in each window.
 
     Returns:
-        The fewest tokens that hold the answer's characters.
+        The fewest tokens that hold the answer's characters; both (windows,).
     """
-    touched = [
-        np.flatnonzero((offsets[:, 0] < offsets[:, 1]) & (offsets[:, 0] < end) & (offsets[:, 1] > start))
-        for offsets in windows
-    ]
-    spans = [
-        (int(offsets[tokens[0], 0]), int(offsets[tokens[-1], 1])) if len(tokens) else None
-        for offsets, tokens in zip(windows, touched, strict=True)
-    ]
+    bounds = np.cumsum([0, *map(len, offsets)])
+    windows = np.repeat(np.arange(len(offsets)), np.diff(bounds))
+    starts, ends = np.concatenate(offsets).T
+    answer_starts, answer_ends = answers[examples][windows].T
+    touched = np.flatnonzero((starts < ends) & (starts < answer_ends) & (ends > answer_starts))
+    found, first, number = np.unique(windows[touched], return_index=True, return_counts=True)
+    first, last = touched[first], touched[first + number - 1]
     # A window holds the whole answer if no other one has more of it. The answer's own characters are no measure, since
     # tokenizers drop some of them, such as spaces at its ends.
-    found = [span for span in spans if span]
-    whole = (min(start for start, _ in found), max(end for _, end in found)) if found else ()
-    return [
-        (int(tokens[0]), int(tokens[-1])) if span == whole else (null, null)
-        for tokens, span, null in zip(touched, spans, null_positions, strict=True)
-    ]
+    example = np.asarray(examples)[found]
+    whole_start, whole_end = answers[:, 1].copy(), answers[:, 0].copy()
+    np.minimum.at(whole_start, example, starts[first])
+    np.maximum.at(whole_end, example, ends[last])
+    holds = (starts[first] == whole_start[example]) & (ends[last] == whole_end[example])
+    positions = np.array([null_positions, null_positions])
+    positions[:, found[holds]] = np.stack([first, last])[:, holds] - bounds[found[holds]]
+    return positions[0], positions[1]
 
 
 def training_features(rows: dict[str, list], indices: list[int], windows: Windows) -> dict[str, list]:
     """Features with the positions of each question's first answer, in the window's tokens."""
     encoding = windows.encode(rows["question"], rows["context"])
-    nulls = [windows.null_position(ids) for ids in encoding["input_ids"]]
-    positions: list[tuple[int, int]] = []
-    for example, features in _features_of(encoding):
-        answers, context = rows["answers"][example], rows["context"][example]
-        own_nulls = [nulls[feature] for feature in features]
-        if not answers["text"]:
-            positions += [(null, null) for null in own_nulls]
-            continue
-        start = answers["answer_start"][0]
-        offsets = windows.offsets(encoding, features, context)
-        positions += answer_positions(offsets, start, start + len(answers["text"][0]), own_nulls)
-    starts, ends = zip(*positions, strict=True)
-    return _inputs(encoding, indices) | {"start_positions": list(starts), "end_positions": list(ends)}
+    answers = [
+        (own["answer_start"][0], own["answer_start"][0] + len(own["text"][0])) if own["text"] else (0, 0)
+        for own in rows["answers"]
+    ]
+    starts, ends = answer_positions(
+        windows.offsets(encoding, rows["context"]), encoding[WINDOWS_OF], np.array(answers), _nulls(encoding, windows)
+    )
+    return _inputs(encoding, indices) | {"start_positions": starts.tolist(), "end_positions": ends.tolist()}
 
 
 def evaluation_features(rows: dict[str, list], indices: list[int], windows: Windows) -> dict[str, list]:
     """Features with all that finds an answer's text, and scores it, when the logits are there."""
     encoding = windows.encode(rows["question"], rows["context"])
-    columns: dict[str, list] = {name: [] for name in ("offset_starts", "offset_ends", *rows)}
-    for example, features in _features_of(encoding):
-        for offsets in windows.offsets(encoding, features, rows["context"][example]):
-            columns["offset_starts"].append(offsets[:, 0])
-            columns["offset_ends"].append(offsets[:, 1])
-            for name, values in rows.items():
-                columns[name].append(values[example])
-    del columns["question"]
-    nulls = [windows.null_position(ids) for ids in encoding["input_ids"]]
-    return _inputs(encoding, indices) | columns | {"null_position": nulls}
+    offsets = windows.offsets(encoding, rows["context"])
+    columns: dict[str, list] = {
+        name: [values[example] for example in encoding[WINDOWS_OF]]
+        for name, values in rows.items()
+        if name != "question"
+    }
+    columns["offset_starts"] = [of_window[:, 0] for of_window in offsets]
+    columns["offset_ends"] = [of_window[:, 1] for of_window in offsets]
+    return _inputs(encoding, indices) | columns | {"null_position": _nulls(encoding, windows)}
 
 
 def feature_schema(tokenizer: PreTrainedTokenizerBase, columns: Mapping[str, Any]) -> Features:
@@ -103,8 +100,5 @@ def _inputs(encoding: BatchEncoding, indices: list[int]) -> dict[str, list]:
     return inputs | {WINDOWS_OF: [indices[example] for example in encoding[WINDOWS_OF]]}
 
 
-def _features_of(encoding: BatchEncoding) -> Iterator[tuple[int, list[int]]]:
-    """Each pair's number, and the numbers of its features."""
-    features = enumerate(encoding[WINDOWS_OF])
-    for example, group in groupby(features, key=itemgetter(1)):
-        yield example, [feature for feature, _ in group]
+def _nulls(encoding: BatchEncoding, windows: Windows) -> list[int]:
+    return [windows.null_position(ids) for ids in encoding["input_ids"]]

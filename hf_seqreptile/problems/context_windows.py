@@ -1,7 +1,9 @@
 """From questions and contexts of any length to the windows that a model reads, and the characters of their tokens."""
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,8 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 OUTSIDE = -1
 """The offsets of a token outside the context."""
+
+_WHITE_SPACE = [code for code in range(0x3001) if chr(code).isspace()]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Windows:
             return_offsets_mapping=True,
         )
 
-    def offsets(self, encoding: BatchEncoding, windows: Iterable[int], context: str) -> list[NDArray[np.integer]]:
+    def offsets(self, encoding: BatchEncoding, contexts: Sequence[str]) -> list[NDArray[np.integer]]:
         """First character and the one after the last of each token's text in the context, (tokens, 2) a window.
 
         White space around the text is left out: some tokenizers count the space before a word as a part of it. A token
@@ -51,18 +55,30 @@ class Windows:
 
         Args:
             encoding: of `encode`.
-            windows: the numbers of the context's windows in there.
-            context: their context.
+            contexts: of all pairs.
         """
-        text = np.flatnonzero([not character.isspace() for character in context])
-        starts, ends = np.append(text, len(context)), np.insert(text + 1, 0, 0)
+        of_windows = encoding["offset_mapping"]
+        bounds = np.cumsum([0, *map(len, of_windows)])
+        written = np.fromiter(chain.from_iterable(chain.from_iterable(of_windows)), np.int32, 2 * bounds[-1])
+        base, next_text, last_text = _places_of_text(contexts)
+        bases = np.repeat(base[encoding["overflow_to_sample_mapping"]], np.diff(bounds))
+        inside = self._in_context(encoding, bounds)
+        offsets = np.full((bounds[-1], 2), OUTSIDE, dtype=np.int32)
+        places = written.reshape(-1, 2)[inside] + bases[inside, None]
+        offsets[inside, 0] = next_text[places[:, 0]] - bases[inside]
+        offsets[inside, 1] = last_text[places[:, 1] - 1] + 1 - bases[inside]
+        return np.split(offsets, bounds[1:-1])
+
+    def _in_context(self, encoding: BatchEncoding, bounds: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Which tokens of all windows, one after the other, are the context's; they are neighbours in each window."""
         part = 0 if self._context_first else 1
-        found = []
-        for window in windows:
-            first, last = np.searchsorted(text, encoding["offset_mapping"][window]).T
-            inside = np.array([[sequence == part] for sequence in encoding.sequence_ids(window)])
-            found.append(np.where(inside, np.stack([starts[first], ends[last]], axis=1), OUTSIDE))
-        return found
+        inside = np.zeros(bounds[-1], dtype=bool)
+        for window, bound in enumerate(bounds[:-1].tolist()):
+            parts = encoding.sequence_ids(window)
+            if number := parts.count(part):
+                first = bound + parts.index(part)
+                inside[first : first + number] = True
+        return inside
 
     def null_position(self, input_ids: list[int]) -> int:
         """The token that stands for "no answer": CLS, or the first one where the tokenizer has none."""
@@ -71,14 +87,45 @@ class Windows:
 
     def rooms(self, questions: Sequence[str]) -> list[int]:
         """The tokens that each question leaves for the context."""
-        most = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
+        most = self._most()
         return [most - length for length in self.lengths(questions)]
+
+    def long_questions(self, questions: Sequence[str]) -> list[int]:
+        """The numbers of those that may leave no more than the stride for the context; their tokens will tell."""
+        # Once text is normalised, a token is of one byte at least, but for one that stands for the beginning.
+        few = self._most() - self.stride - 1
+        return [
+            number
+            for number, question in enumerate(questions)
+            if len(question.encode()) >= few or not unicodedata.is_normalized("NFKC", question)
+        ]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each question or context by itself."""
         return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
 
+    def _most(self) -> int:
+        """Tokens of a question and its context in a window."""
+        return self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
+
     @property
     def _context_first(self) -> bool:
         # Models that are padded on the left see the context first, as in Hugging Face's script.
         return self.tokenizer.padding_side == "left"
+
+
+def _places_of_text(contexts: Sequence[str]) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
+    """Where the text next to each character of all contexts is, in one sequence that has each distinct context once.
+
+    Returns:
+        Each context's first place in there, (contexts,), and for each place the first one of text from there on and
+        the last one up to there, (places,). Behind a context, and before the first, is a place of its own, which
+        counts as text.
+    """
+    distinct = {context: number for number, context in enumerate(dict.fromkeys(contexts))}
+    first = np.cumsum([1, *(len(context) + 1 for context in distinct)])
+    characters = "\0".join(["", *distinct, ""]).encode("utf-32-le", "surrogatepass")
+    is_text = np.isin(np.frombuffer(characters, np.uint32), _WHITE_SPACE, invert=True)
+    places = np.arange(len(is_text), dtype=np.int32)
+    next_text = np.minimum.accumulate(np.where(is_text, places, len(places))[::-1])[::-1]
+    return first[[distinct[context] for context in contexts]], next_text, np.maximum.accumulate(places * is_text)

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,8 +11,10 @@ from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import PredictionOutput
 
 from ..data import DataArguments
+from ..data.load import check_data_arguments, load_all_rows, take_samples
 from ..errors import InputError
-from ..models.loading import ModelArguments, ProblemType
+from ..models.class_head import add_unpredicted, label_names
+from ..models.loading import ModelArguments, ProblemType, load_model
 from ..scores import Metric
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class Problem(ABC):
 
     labels: Sequence[str] | None = None
     """Names of the classes, in the order of their ids; `None` where there are none."""
+    task_arguments: Mapping[str, Sequence[str]] = {}
+    """Training arguments by task, `en=1`, that the data's own description gives."""
     problem_type: ProblemType | None = None
     """What a model of sequences chooses its loss by, as `load_model` takes it."""
     notes: Sequence[str] = ()
@@ -60,6 +64,79 @@ class Problem(ABC):
     @abstractmethod
     def __init__(self, tasks: Splits, args: Any) -> None:
         self.args = args
+
+    @classmethod
+    def check(cls, args: Any, splits: Sequence[str]) -> None:
+        """Refuse arguments that no data could make sense of; nothing is loaded.
+
+        Args:
+            args: an instance of the class's `arguments`.
+            splits: which are to be loaded.
+
+        Raises:
+            InputError: as said.
+        """
+        check_data_arguments(args, splits)
+
+    @classmethod
+    def read(
+        cls, args: Any, splits: Sequence[str], cache_dir: str | None = None, token: str | bool | None = None
+    ) -> tuple["Problem", Splits]:
+        """The problem and the raw tasks that arguments name.
+
+        Args:
+            args: an instance of the class's `arguments`.
+            splits: which to load.
+            cache_dir: where prepared data is kept. Default: the cache of `datasets`.
+            token: for private datasets of the Hub. Default: the one logged in with.
+
+        Raises:
+            InputError: data that cannot be read, or does not fit the problem.
+        """
+        rows = load_all_rows(args, splits, cache_dir=cache_dir, token=token)
+        # All rows tell the labels, however few of them are used.
+        return cls.made_of(rows, args), take_samples(rows, args)
+
+    @classmethod
+    def made_of(cls, rows: Splits, args: Any) -> "Problem":
+        """The problem of tasks, whose rows say whether they share one head. Default: they do."""
+        return cls(rows, args)
+
+    def of_run(self, tasks: Splits) -> "Problem":
+        """The problem of a run on some of the tasks."""
+        return self
+
+    def of_task(self, task: str) -> "Problem":
+        """The problem of one task, by which it is scored and its files are written."""
+        return self
+
+    def load_model(
+        self, args: ModelArguments, texts: Callable[[], Iterable[str]], will_train: bool = True
+    ) -> tuple[Any, Any]:
+        """The model with a head for the problem, and its tokenizer; the problem takes up the labels of the model.
+
+        Args:
+            args: which model.
+            texts: gives the tasks' texts, for `trim_vocabulary`.
+            will_train: whether the head can still learn other labels.
+
+        Raises:
+            InputError: no such model, or one that does not fit.
+        """
+        model, tokenizer = load_model(self.auto_model, args, self.labels, texts, will_train, self.problem_type)
+        if self.labels is not None:
+            if not will_train:
+                add_unpredicted(model, self.labels_beside(label_names(model.config)))
+            self.use_labels(label_names(model.config))
+        return model, tokenizer
+
+    def for_trainer(self, tokenizer: Any) -> dict[str, Any]:
+        """What a trainer is given beside model, arguments and features."""
+        return {"processing_class": tokenizer, "data_collator": self.collator(tokenizer), **self.scoring()}
+
+    def head_of(self, task: str) -> str | None:
+        """The folder of the model that serves the task, within the output folder; `None` for that folder itself."""
+        return None
 
     @property
     @abstractmethod

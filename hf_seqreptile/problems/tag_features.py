@@ -59,19 +59,15 @@ def encode_rows(
     features = tokenizer(text, truncation=True, max_length=max_length, padding=padding, is_split_into_words=True)
     own: dict[str, list] = {"labels": [], TAG_PLACES: [], IS_CUT: [], LOST: []}
     for i, (words, row_tags) in enumerate(zip(text, tags, strict=True)):
-        row = f"{where}, row {indices[i] + 1}"
         if len(words) != len(row_tags):
-            raise InputError(
-                f"{row} ({shown(' '.join(words))}): {len(words)} words but {len(row_tags)} tags; give each word "
-                f"one tag."
-            )
+            what = f"{len(words)} words but {len(row_tags)} tags; give each word one tag."
+            raise _wrong_row(where, indices[i], words, what)
         # A ClassLabel's -1 means that the tag was left out.
         spelled = [names[tag] if tag >= 0 else "-1" for tag in row_tags] if names else row_tags
         learnt = in_scheme(spelled, *schemes)
         for tag, label in zip(spelled, learnt, strict=True):
             if label not in label2id:
-                what = _of_unknown(tag, label, label2id, for_training)
-                raise InputError(f"{row} ({shown(' '.join(words))}): {what}")
+                raise _wrong_row(where, indices[i], words, _of_unknown(tag, label, label2id, for_training))
         first = [label2id[label] for label in learnt]
         further = _further(learnt, schemes[1], label2id) if all_subwords else None
         labels, places = _of_subwords(features.word_ids(i), first, further)
@@ -84,6 +80,10 @@ def encode_rows(
         return features
     kept = [i for i, row in enumerate(own["labels"]) if any(label != IGNORED for label in row)]
     return {name: [values[i] for i in kept] for name, values in features.items()}
+
+
+def _wrong_row(where: str, index: int, words: Sequence[str], what: str) -> InputError:
+    return InputError(f"{where}, row {index + 1} ({shown(' '.join(words))}): {what}")
 
 
 def _further(labels: Sequence[str], scheme: str, label2id: dict[str, int]) -> list[int]:

@@ -32,6 +32,7 @@ from .labels import (
     warn_of_missing_labels,
 )
 from .problem import IS_CUT, Problem, Splits, Tasks
+from .several_heads import several_heads
 from .text_arguments import TextClassificationArguments, TextClassificationModelArguments
 from .text_columns import TextColumns, check_tasks_named, find_columns
 from .text_features import LABEL_IDS, encode_rows
@@ -112,6 +113,12 @@ class TextClassification(Problem):
         if self.is_regression:
             return {"pearson", "spearmanr"}
         return {"accuracy"} | ({_SCORES[self._glue_head][0]} if self._glue_head in _SCORES else set())
+
+    @classmethod
+    def made_of(cls, rows: Splits, args: Any) -> Problem:
+        """As in the parent: a problem for each of [`heads`]."""
+        heads = cls.heads(rows, args)
+        return several_heads(cls, rows, args, heads) if len(set(heads.values())) > 1 else cls(rows, args)
 
     @classmethod
     def heads(cls, tasks: Splits, args: Any) -> dict[str, str]:

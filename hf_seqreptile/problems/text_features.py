@@ -1,6 +1,7 @@
 """Texts, or pairs of them, and their labels as features."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -44,11 +45,15 @@ def encode_rows(
     given = rows.get(columns.label) or [None] * len(indices)
     texts = [rows[column] for column in columns.texts]
     encoded = []
+    # Messages are made where they are needed: for most rows, the label was seen before.
+    seen: dict[Any, Any] = {}
     for i, (label, *of_row) in enumerate(zip(given, *texts, strict=True)):
-        row = f"{where}, row {rows_in_data[indices[i]] + 1}"
-        if None in of_row:
-            raise InputError(f"{row}: an empty value (null); fill it in or delete the row.")
-        encoded.append(labels.feature(label, f"{row} ({shown(of_row[-1])})"))
+        if None in of_row or label not in seen:
+            row = f"{where}, row {rows_in_data[indices[i]] + 1}"
+            if None in of_row:
+                raise InputError(f"{row}: an empty value (null); fill it in or delete the row.")
+            seen[label] = labels.feature(label, f"{row} ({shown(of_row[-1])})")
+        encoded.append(seen[label])
     features = tokenizer(*texts, truncation=True, max_length=max_length, padding=padding)
     is_cut = [bool(encoding.overflowing) for encoding in features.encodings or ()]
     return dict(features) | {LABEL_IDS: encoded, IS_CUT: is_cut}

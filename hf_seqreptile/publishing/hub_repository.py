@@ -14,14 +14,16 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
 from ..errors import InputError
+from ..models.multi_head_folder import ENCODER, HEADS_FILE, heads_in
 
 PUBLISHED = (
     "README.md", "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
     "adapter_config.json", "*.py",
     "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.jinja",
-    "training_args.json", "trainer_state.json", "training.png", "scores.*", "*_results.json",
+    "training_args.json", "trainer_state.json", "training.png", "scores.*", "*_results.json", HEADS_FILE,
 )  # fmt: skip
-"""The names that are published: model, tokenizer, card, scores and settings. Only those, and none of a subfolder's.
+"""The names that are published: model, tokenizer, card, scores and settings. Only those, and of
+subfolders none but what lies in those of heads and their encoder.
 
 So checkpoints (optimizer states are pickles), clusters and predictions (texts of the user's data), logs and
 trackers' files (paths of this machine) stay here, whatever else a folder comes to hold.
@@ -113,13 +115,20 @@ def published_files(folder: Path) -> dict[str, str | bytes]:
 
     PEFT notes the path of an adapter's base model, which is left out where it is of this machine.
     """
-    names = sorted(p.name for p in folder.iterdir() if p.is_file() and any(fnmatch(p.name, n) for n in PUBLISHED))
-    files: dict[str, str | bytes] = {name: str(folder / name) for name in names}
+    heads = heads_in(folder)
+    files: dict[str, str | bytes] = {}
+    for place in ["", *([] if heads is None else [*heads, ENCODER])]:
+        names = sorted(path.name for path in (folder / place).iterdir() if _is_published(path))
+        files |= {f"{place}/{name}" if place else name: str(folder / place / name) for name in names}
     if ADAPTER_FILE in files:
         config = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
         if config.get(ADAPTER_BASE) and hub_id(config[ADAPTER_BASE]) is None:
             files[ADAPTER_FILE] = json.dumps(config | {ADAPTER_BASE: None}, indent=2).encode()
     return files
+
+
+def _is_published(path: Path) -> bool:
+    return path.is_file() and any(fnmatch(path.name, pattern) for pattern in PUBLISHED)
 
 
 def push(

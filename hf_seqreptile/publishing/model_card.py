@@ -4,20 +4,22 @@ import importlib.metadata
 import math
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..models.multi_head import multi_head
+from ..models.multi_head_folder import ENCODER
 from ..models.offline_encoder import OFFLINE_ENCODER
-from ..scores import AVERAGE, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
+from ..scores import AVERAGE, Metric, ScoreTables, escape_markdown, markdown_table, score_table, zero_shot_line
 from ..version import __version__
 from .file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE, TRAINING_PLOT
 from .hub_repository import hub_id
 from .settings_table import settings_table
-from .training_facts import TrainingFacts
+from .training_facts import TaskFacts, TrainingFacts
 from .usage import LINES, usage
 
 OFFLINE_BASE_MODEL = "intfloat/multilingual-e5-small"
@@ -50,10 +52,12 @@ def write_model_card(
     dataset_name: str | None,
     tables: ScoreTables,
     zero_shot: Sequence[str],
-    metric: str | None,
+    metric: Metric | None,
+    of_tasks: Mapping[str, TaskFacts] | None = None,
     eval_dataset_name: str | None = None,
     trims_vocabulary: bool = False,
     no_answer_threshold: float | None = None,
+    texts: int = 2,
     languages: Sequence[str] | None = None,
     name: str | None = None,
     license: str | None = None,
@@ -72,11 +76,13 @@ def write_model_card(
         dataset_name: a Hub id or `sample`; anything else, and `None`, is called local files.
         tables: for each split its rows of scores. The row named as the method becomes the card's evaluation results.
         zero_shot: the languages without training examples.
-        metric: which metric the scores are, `f1`; `None` without scores.
+        metric: which metric the scores are; `None` without scores.
+        of_tasks: by task, what it has not in common with the others, where tasks have heads of their own.
         eval_dataset_name: what the scores are of, named as `dataset_name`. Default: that one.
         trims_vocabulary: whether the offline encoder was started with the tokens of the texts alone.
         no_answer_threshold: for question answering, how far the score of "no answer" must be above that of the best
             answer; `None` where every question has one.
+        texts: of an example that is classified, one or a pair.
         languages: what was trained on. Default: the tasks; they have other names where one language was split.
         name: what the card calls the model, and loads: `owner/name` on the Hub. Default: the folder's name.
         license: as the Hub names it, `apache-2.0`.
@@ -96,10 +102,12 @@ def write_model_card(
         is_scored_elsewhere=eval_dataset_name not in (None, dataset_name),
         trims_vocabulary=trims_vocabulary,
         no_answer_threshold=no_answer_threshold,
+        texts=texts,
         languages=list(training.sizes) if languages is None else languages,
         tables=tables,
         zero_shot=zero_shot,
         metric=metric,
+        of_tasks=of_tasks or {},
         name=name or folder.resolve().name,
         license=license,
         tags=tags,
@@ -123,10 +131,12 @@ class _Run:
     is_scored_elsewhere: bool
     trims_vocabulary: bool
     no_answer_threshold: float | None
+    texts: int
     languages: Sequence[str]
     tables: ScoreTables
     zero_shot: Sequence[str]
-    metric: str | None
+    metric: Metric | None
+    of_tasks: Mapping[str, TaskFacts]
     name: str
     license: str | None
     tags: Sequence[str]
@@ -137,7 +147,19 @@ class _Run:
 
     @property
     def metric_label(self) -> str:
-        return (self.metric or "").replace("_", " ").capitalize()
+        return _in_words(self.metric.name) if self.metric else ""
+
+    @property
+    def datasets(self) -> list[str | None]:
+        """The public names of all data; `None` for local files."""
+        own = [_public_name(facts.dataset) for facts in self.of_tasks.values()]
+        return list(dict.fromkeys(own or [self.dataset, self.eval_dataset]))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of all tasks' metrics."""
+        own = [facts.metric for facts in self.of_tasks.values()]
+        return list(dict.fromkeys(own or ([self.metric.name] if self.metric else [])))
 
     @property
     def model(self) -> Any:
@@ -158,8 +180,10 @@ def _public_name(dataset: str | None) -> str | None:
 
 def _metadata(run: _Run) -> ModelCardData:
     results = _eval_results(run)
-    languages = [language for language in run.languages if re.fullmatch("[a-z]{2,3}", language)]
-    datasets = [name for name in dict.fromkeys([run.dataset, run.eval_dataset]) if name not in (None, BUNDLED_SAMPLE)]
+    # Tasks of several kinds are called by what they are, not by their language.
+    named = [] if run.of_tasks else run.languages
+    languages = [language for language in named if re.fullmatch("[a-z]{2,3}", language)]
+    datasets = [name for name in dict.fromkeys(run.datasets) if name not in (None, BUNDLED_SAMPLE)]
     return ModelCardData(
         language=languages or None,
         license=run.license,
@@ -167,7 +191,7 @@ def _metadata(run: _Run) -> ModelCardData:
         pipeline_tag=run.pipeline_tag,
         base_model=run.base_model,
         datasets=datasets or None,
-        metrics=[run.metric] if run.metric else None,
+        metrics=run.metrics or None,
         tags=list(dict.fromkeys([*run.training.tags, "multilingual", *run.adapters, *run.tags])),
         model_name=run.title if results else None,
         eval_results=results or None,
@@ -175,26 +199,33 @@ def _metadata(run: _Run) -> ModelCardData:
 
 
 def _eval_results(run: _Run) -> list[EvalResult]:
-    dataset = run.eval_dataset or "local files"
-    perfect = PERFECT_SCORES.get(run.pipeline_tag or "", 1)
-    if run.pipeline_tag is None or run.metric is None:
-        return []
-    return [
-        EvalResult(
-            task_type=run.pipeline_tag,
-            task_name=run.pipeline_tag.replace("-", " ").capitalize(),
-            dataset_type=dataset.replace(" ", "-"),
-            dataset_name=f"{dataset} ({language})",
-            dataset_config=language,
-            dataset_split=split,
-            metric_type=run.metric,
-            metric_name=run.metric_label,
-            metric_value=round(perfect * float(score), 4),
-        )
-        for split, rows in run.tables.items()
-        for language, score in rows.get(run.training.method, {}).items()
-        if language != AVERAGE and math.isfinite(score)
-    ]
+    results = []
+    for split, rows in run.tables.items():
+        for task, score in rows.get(run.training.method, {}).items():
+            facts = run.of_tasks.get(task)
+            dataset = (_public_name(facts.dataset) if facts else run.eval_dataset) or "local files"
+            tag = facts.pipeline_tag if facts else run.pipeline_tag
+            metric = facts.metric if facts else run.metric.name if run.metric else None
+            if tag is None or metric is None or task == AVERAGE or not math.isfinite(score):
+                continue
+            results.append(
+                EvalResult(
+                    task_type=tag,
+                    task_name=tag.replace("-", " ").capitalize(),
+                    dataset_type=dataset.replace(" ", "-"),
+                    dataset_name=f"{dataset} ({task})",
+                    dataset_config=task,
+                    dataset_split=split,
+                    metric_type=metric,
+                    metric_name=_in_words(metric),
+                    metric_value=round(PERFECT_SCORES.get(tag, 1) * float(score), 4),
+                )
+            )
+    return results
+
+
+def _in_words(metric: str) -> str:
+    return metric.replace("_", " ").capitalize()
 
 
 # The body, for readers.
@@ -206,15 +237,14 @@ def _body(run: _Run) -> str:
     task_rows = [[t, f"{size:,}", f"{p[t]:.4f}", f"{draws.get(t, 0):,}"] for t, size in training.sizes.items()]
     sections = [f"# {escape_markdown(run.title)}", _summary(run)]
     if run.tables:
-        tables = [score_table(rows, f"{run.metric_label}, {split}") for split, rows in run.tables.items()]
-        average = "avg: the mean over the languages, each counting the same."
+        tables = [score_table(rows, f"{run.metric_label}, {split}", run.metric) for split, rows in run.tables.items()]
+        counted = "languages" if not run.of_tasks else "tasks"
+        average = f"avg: the mean over the {counted}, each counting the same."
         elsewhere = f" Scored on {_data(run.eval_dataset)}." if run.is_scored_elsewhere else ""
         sections += ["## Scores", *tables, average + elsewhere]
     if run.zero_shot:
         sections.append(zero_shot_line(run.zero_shot))
-    if run.pipeline_tag in LINES:
-        lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold)
-        sections += ["## Use it", f"```python\n{lines}\n```"]
+    sections += _usage(run)
     sections += [
         "## Tasks",
         markdown_table(["task", "N_t", "p_t", "draws"], task_rows),
@@ -233,14 +263,36 @@ def _body(run: _Run) -> str:
     return "\n\n".join(sections)
 
 
+def _usage(run: _Run) -> list[str]:
+    model = multi_head(run.model)
+    if model is None or run.adapters:
+        if run.pipeline_tag not in LINES:
+            return []
+        lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold, texts=run.texts)
+        return ["## Use it", f"```python\n{lines}\n```"]
+    sections = [
+        "## Use it",
+        f"Each folder holds a whole model that transformers loads, and `{ENCODER}` the encoder alone, without a head.",
+    ]
+    for head in model.head_names:
+        tasks = [task for task, facts in run.of_tasks.items() if facts.head == head]
+        facts = run.of_tasks[tasks[0]] if tasks else None
+        if facts is not None and facts.pipeline_tag in LINES:
+            lines = usage(facts.pipeline_tag, run.name, model.head(head), facts.no_answer_threshold, head, facts.texts)
+            title = f"### {escape_markdown(head)}: {', '.join(map(escape_markdown, tasks))}"
+            sections += [title, f"```python\n{lines}\n```"]
+    return sections
+
+
 def _summary(run: _Run) -> str:
     training = run.training
     base = _hub_link(run.base_model) if run.base_model else f"a local {run.model.config.model_type} model"
     base += f" ({OFFLINE_MARK})" if run.is_offline_encoder else ""
     tasks = ", ".join(map(escape_markdown, run.languages))
     tasks += f" in {len(training.sizes)} clusters" if set(run.languages) != set(training.sizes) else ""
+    data = " and ".join(map(_data, run.datasets if run.of_tasks else [run.dataset]))
     text = (
-        f"This model is {base}, fine-tuned on {_data(run.dataset)} ({tasks}) with {training.title}. "
+        f"This model is {base}, fine-tuned on {data} ({tasks}) with {training.title}. "
         f"All examples of a batch come from one task. {training.description}"
     )
     if training.best:

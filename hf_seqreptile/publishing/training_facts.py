@@ -9,6 +9,27 @@ SettingRow = tuple[str, str, Any]
 
 
 @dataclass(frozen=True)
+class TaskFacts:
+    """A task that has not all in common with the others.
+
+    Args:
+        head: the folder of its model, within the output folder.
+        pipeline_tag: its problem, as the Hub names it.
+        metric: the name of its main metric.
+        dataset: what it was trained and scored on, as given by the user; `None` for local files.
+        no_answer_threshold: as in [`write_model_card`].
+        texts: likewise.
+    """
+
+    head: str
+    pipeline_tag: str
+    metric: str
+    dataset: str | None = None
+    no_answer_threshold: float | None = None
+    texts: int = 2
+
+
+@dataclass(frozen=True)
 class TrainingFacts:
     """A training run, as its trainer knows it.
 

@@ -9,6 +9,12 @@ AUTO_PEFT_CLASSES = {
     "question-answering": "AutoPeftModelForQuestionAnswering",
 }
 
+AUTO_CLASSES = {
+    "token-classification": "AutoModelForTokenClassification",
+    "text-classification": "AutoModelForSequenceClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+}
+
 TOKEN_CLASSIFICATION = """\
 {imports}from transformers import pipeline
 
@@ -35,12 +41,16 @@ name = {name}  # this folder, or the model's id on the Hub
 {load}classify = pipeline("text-classification", model={model})
 print(classify({{"text": "The bakery opens at six.", "text_pair": "Nobody sells bread before noon."}}))"""
 
+ONE_TEXT = TEXT_CLASSIFICATION.replace(
+    '{{"text": "The bakery opens at six.", "text_pair": "Nobody sells bread before noon."}}', '"A wonderful book."'
+)
+
 QUESTION_ANSWERING = """\
 import torch
 {imports}from transformers import {names}
 
 name = {name}  # this folder, or the model's id on the Hub
-tokenizer, model = AutoTokenizer.from_pretrained(name), {load}
+tokenizer, model = AutoTokenizer.from_pretrained({place}), {load}
 question, context = "Where was Angela Merkel born?", "Angela Merkel was born in Hamburg."
 inputs = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True)
 offsets, of_context = inputs.pop("offset_mapping")[0], torch.tensor([i == 1 for i in inputs.sequence_ids()])
@@ -64,7 +74,14 @@ LINES = {
 }
 
 
-def usage(pipeline_tag: str, name: str, model: Any, no_answer_threshold: float | None = None) -> str:
+def usage(
+    pipeline_tag: str,
+    name: str,
+    model: Any,
+    no_answer_threshold: float | None = None,
+    head: str | None = None,
+    texts: int = 2,
+) -> str:
     """Lines of Python that load and use a model.
 
     Args:
@@ -73,26 +90,39 @@ def usage(pipeline_tag: str, name: str, model: Any, no_answer_threshold: float |
         model: a model of transformers, or one of PEFT's with adapters.
         no_answer_threshold: how far the score of "no answer" must be above that of the best answer; `None` where
             every question has one.
+        texts: of an example that is classified, one or a pair.
+        head: the subfolder of `name` that the model lies in. Default: none.
     """
     # Question answering has no pipeline in transformers, so its lines always load the model.
     has_pipeline, has_adapters = pipeline_tag != "question-answering", hasattr(model, "peft_config")
     names, imports, load, argument = "AutoTokenizer", "", "", "name"
+    place = "name" if head is None else f"name, subfolder={json.dumps(head, ensure_ascii=False)}"
     if has_adapters:
         auto_class = AUTO_PEFT_CLASSES[pipeline_tag]
         imports = f"from peft import {auto_class}\n"
         # An adapter's folder has no configuration, and without the labels its head would not fit the base model.
         labels = f", id2label={model.config.id2label!r}" if has_pipeline else ""
         load = f"{auto_class}.from_pretrained(name{labels})"
-    elif not has_pipeline:
-        names = f"AutoModelForQuestionAnswering, {names}"
-        load = "AutoModelForQuestionAnswering.from_pretrained(name)"
-    if has_pipeline and has_adapters:
+    elif not has_pipeline or head is not None:
+        auto_class = AUTO_CLASSES[pipeline_tag]
+        load = f"{auto_class}.from_pretrained({place})"
+        if has_pipeline:
+            imports = f"from transformers import {auto_class}, {names}\n"
+        else:
+            names = f"{auto_class}, {names}"
+    if has_pipeline and load:
         load, argument = f"model = {load}\n", "model, tokenizer=name"
+    if has_pipeline and head is not None:
+        load += f"tokenizer = AutoTokenizer.from_pretrained({place})\n"
+        argument = "model, tokenizer=tokenizer"
     no_answer = "" if no_answer_threshold is None else NO_ANSWER.format(threshold=no_answer_threshold)
     quoted = json.dumps(name, ensure_ascii=False)
     # Without a label for what is outside of entities, as of parts of speech, neighbours of one label are no unit.
     known = {*(model.config.label2id or ())}
     are_of_words = pipeline_tag == "token-classification" and known and not known & {"O", "LABEL_0"}
-    return (EACH_WORD if are_of_words else LINES[pipeline_tag]).format(
-        imports=imports, names=names, name=quoted, load=load, model=argument, no_answer=no_answer
+    lines = LINES[pipeline_tag]
+    if are_of_words or (pipeline_tag == "text-classification" and texts == 1):
+        lines = EACH_WORD if are_of_words else ONE_TEXT
+    return lines.format(
+        imports=imports, names=names, name=quoted, load=load, model=argument, no_answer=no_answer, place=place
     )

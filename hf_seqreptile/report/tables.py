@@ -59,7 +59,8 @@ class Table:
 
     def heading(self, column: str) -> str:
         """A column's name, with the mark of zero-shot tasks."""
-        return f"{column} †" if column in self.zero_shot else column
+        heading = self.metric.heading(column)
+        return f"{heading} †" if column in self.zero_shot else heading
 
     def text(self, row: Row, column: str) -> str:
         """A cell without its marks."""

@@ -1,1 +1,1 @@
-"""What every method needs under the stock training loop; imports publishing."""
+"""What every method needs under the stock training loop; imports models and publishing."""

@@ -2,32 +2,35 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer
 
 from ..errors import InputError
+from .process_average import average_over_processes
 from .task_datasets import LABELS_IN_BATCH, TASK_OF_BATCH
+from .task_parts import TaskPartsMixin
 
 logger = logging.getLogger(__name__)
 
+BatchLoss = Callable[[Any, dict[str, Any]], torch.Tensor]
 Weight = float | torch.Tensor
 """A factor of a micro-batch's loss: a tensor where processes had to tell each other, so that none waits for it."""
 
 
-class DrawLossMixin(Trainer):
+class DrawLossMixin(TaskPartsMixin):
     """A draw's loss is the mean over the labels of all its micro-batches; a step's is the mean over its draws.
 
     A micro-batch's own mean counts by its share of the draw's labels, on all processes. One without labels adds 0,
     and so does a draw without any, of which a warning tells once.
 
     Args:
-        compute_batch_loss: the mean loss of a batch from the model's outputs and inputs, in place of the model's own.
-        Everything else is as in `transformers.Trainer`.
+        compute_batch_loss: the mean loss of a batch from the model's outputs and inputs, in place of the model's own;
+            a dict by task may have `None` where the model's own is meant.
+        Everything else is as in [`TaskPartsMixin`] and `transformers.Trainer`.
     """
 
     loss_is_scaled_for_ga = True
@@ -35,7 +38,7 @@ class DrawLossMixin(Trainer):
     def __init__(
         self,
         *args: Any,
-        compute_batch_loss: Callable[[Any, dict[str, Any]], torch.Tensor] | None = None,
+        compute_batch_loss: BatchLoss | Mapping[str, BatchLoss | None] | None = None,
         **kwargs: Any,
     ) -> None:
         self.compute_batch_loss = compute_batch_loss
@@ -67,8 +70,12 @@ class DrawLossMixin(Trainer):
 
     @property
     def trainer_averages_gradients(self) -> bool:
-        """Whether the stock trainer averages the processes' gradients; otherwise the method sees to them."""
-        return self.processes_share_draws
+        """Whether the stock trainer averages the processes' gradients; otherwise we do, or nobody.
+
+        It averages in a step's last micro-batch, and of what has no part in that, such as another task's head, leaves
+        out what was accumulated before.
+        """
+        return self.processes_share_draws and self.several_heads is None
 
     @property
     def weight_in_log(self) -> float:
@@ -81,6 +88,13 @@ class DrawLossMixin(Trainer):
 
     def end_draw(self, task: str, is_last_of_step: bool) -> None:
         """Called after the backward pass of a draw's last micro-batch, before gradients are clipped."""
+        if is_last_of_step and self.processes_share_draws and not self.trainer_averages_gradients:
+            average_over_processes(self.accumulated_parameters())
+
+    def accumulated_parameters(self) -> list[nn.Parameter]:
+        """The parameters whose gradients simply add up over a step's draws."""
+        assert self.model is not None
+        return [p for p in self.model.parameters() if p.requires_grad]
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
@@ -116,7 +130,7 @@ class DrawLossMixin(Trainer):
         self._loss_weight, self._has_labels = share * factor, labels > 0
         averaging = nullcontext() if self.trainer_averages_gradients else self.accelerator.no_sync(model)
         try:
-            with averaging:
+            with averaging, self.serving(task):
                 loss = super().training_step(model, inputs, num_items_in_batch) / factor
         finally:
             self._loss_weight, self._has_labels = None, True

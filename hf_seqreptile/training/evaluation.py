@@ -1,7 +1,6 @@
 """Evaluation of several tasks: each one's metrics, and their average."""
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -11,12 +10,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
-from transformers import EvalPrediction, Trainer
-from transformers.trainer_utils import (
-    EvalLoopOutput,
-    PredictionOutput,
-    unwrap_peft_model,
-)
+from transformers import EvalPrediction
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
 from ..errors import InputError
 from ..scores import average_over_tasks, is_number
@@ -24,9 +19,10 @@ from .checked_metrics import checked
 from .evaluation_loss import LabelMean, own_rows
 from .stock_arguments import schedule_settings
 from .task_datasets import check_evaluated, check_task_names, count_labels, example_lengths
+from .task_parts import TaskPartsMixin, changed
 
 
-class EvaluationMixin(Trainer):
+class EvaluationMixin(TaskPartsMixin):
     """Evaluates several tasks as one, batches examples of similar length, and leaves no trace in training.
 
     Every example is evaluated, with `dataloader_drop_last` too, and the loss is the mean over all labels, whatever
@@ -35,7 +31,7 @@ class EvaluationMixin(Trainer):
     Args:
         compute_dataset_metrics: as `compute_metrics`, for metrics that need more than logits and labels: it is given
             the predicted dataset too, row by row in the order of the predictions.
-        Everything else is as in `transformers.Trainer`.
+        Everything else is as in [`TaskPartsMixin`] and `transformers.Trainer`.
 
     Raises:
         InputError: `eval_dataset` is a dict whose names are no names of tasks, or that is empty.
@@ -78,7 +74,7 @@ class EvaluationMixin(Trainer):
         with self._keeping_predictions(on_prediction is not None):
             for task, dataset in tasks.items():
                 prefix = f"{metric_key_prefix}_{task}" if task else metric_key_prefix
-                prediction = self.predict(dataset, ignore_keys, prefix)
+                prediction = self.predict(dataset, ignore_keys, prefix, task=task or None)
                 metrics |= prediction.metrics or {}
                 if on_prediction is not None:
                     on_prediction(task, prediction)
@@ -106,14 +102,27 @@ class EvaluationMixin(Trainer):
         return data
 
     def predict(
-        self, test_dataset: Dataset, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+        self,
+        test_dataset: Dataset,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "test",
+        task: str | None = None,
     ) -> PredictionOutput:
         """As in the stock trainer, in the order of `test_dataset`, though similar lengths are computed together.
 
+        `task` says whose data it is, where tasks have heads, collators or metrics of their own.
+
         Raises:
-            InputError: no single dataset, or one that can be neither indexed nor iterated over.
+            InputError: no single dataset, one that can be neither indexed nor iterated over, or no task where one is
+                needed.
         """
         check_evaluated(test_dataset)
+        with self.serving(task):
+            return self._predict(test_dataset, ignore_keys, metric_key_prefix)
+
+    def _predict(
+        self, test_dataset: Dataset, ignore_keys: list[str] | None, metric_key_prefix: str
+    ) -> PredictionOutput:
         self.check_columns(test_dataset)
         lengths = self._lengths(test_dataset)
         output = None
@@ -154,12 +163,12 @@ class EvaluationMixin(Trainer):
         """Losses alone are kept, as in the stock trainer, where nothing is computed from the predictions."""
         has_metrics = self.compute_metrics is not None or self.compute_dataset_metrics is not None
         only_losses = self.args.prediction_loss_only or not (are_wanted or has_metrics)
-        with _changed(self.args, prediction_loss_only=only_losses):
+        with changed(self.args, prediction_loss_only=only_losses):
             yield
 
     @contextmanager
     def _computing(self, compute_metrics: Callable[..., dict] | None) -> Iterator[None]:
-        with _changed(self, compute_metrics=compute_metrics):
+        with changed(self, compute_metrics=compute_metrics):
             yield
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> None:
@@ -171,7 +180,7 @@ class EvaluationMixin(Trainer):
             return super()._get_dataloader(*args, **kwargs)
         # What is dropped would be missing in scores and files. Each evaluation makes a loader for each task, whose
         # workers would never end.
-        with _changed(self.args, dataloader_drop_last=False, dataloader_persistent_workers=False):
+        with changed(self.args, dataloader_drop_last=False, dataloader_persistent_workers=False):
             return super()._get_dataloader(*args, **kwargs)
 
     def check_columns(self, dataset: Dataset) -> None:
@@ -184,14 +193,11 @@ class EvaluationMixin(Trainer):
             return
         if isinstance(dataset, datasets.Dataset):
             self._remove_unused_columns(dataset)
-        elif all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in self._parameters_of_forward()):
+        elif all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in self.parameters_of_forward()):
             raise InputError(
                 f"{type(self.model).__name__}.forward names none of its inputs, so the trainer would remove them all: "
                 f"set remove_unused_columns=False, and label_names to those of the labels."
             )
-
-    def _parameters_of_forward(self) -> Iterable[inspect.Parameter]:
-        return inspect.signature(unwrap_peft_model(self.model).forward).parameters.values()
 
     def _remove_unused_columns(self, dataset: datasets.Dataset, description: str | None = None) -> datasets.Dataset:
         try:
@@ -212,7 +218,7 @@ class EvaluationMixin(Trainer):
         A data loader draws from them each time; a run that is resumed after an evaluation would go on with others.
         """
         losses = LabelMean(skips_not_finite=self.args.logging_nan_inf_filter)
-        with torch.random.fork_rng(devices=[]), _changed(self, _loss_of_evaluation=losses):
+        with torch.random.fork_rng(devices=[]), changed(self, _loss_of_evaluation=losses):
             output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
@@ -242,11 +248,11 @@ class EvaluationMixin(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
         """As in the stock trainer; a schedule that follows a metric knows whether the metric is to grow."""
-        with _changed(self.args, lr_scheduler_kwargs=schedule_settings(self.args)):
+        with changed(self.args, lr_scheduler_kwargs=schedule_settings(self.args)):
             return super().create_scheduler(num_training_steps, optimizer)
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        with _changed(self, _selects_best_model=True):
+        with changed(self, _selects_best_model=True):
             return super()._evaluate(*args, **kwargs)
 
     def _check_selection(self, metrics: Mapping[str, Any]) -> None:
@@ -260,19 +266,6 @@ class EvaluationMixin(Trainer):
             )
         if not is_number(metrics[name]):
             raise InputError(f"--metric_for_best_model {wanted} is no number: {metrics[name]!r}.")
-
-
-@contextmanager
-def _changed(thing: Any, **values: Any) -> Iterator[None]:
-    """Within, the attributes have these values."""
-    before = {name: getattr(thing, name) for name in values}
-    try:
-        for name, value in values.items():
-            setattr(thing, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(thing, name, value)
 
 
 def _rearranged(output: PredictionOutput, order: np.ndarray) -> PredictionOutput:

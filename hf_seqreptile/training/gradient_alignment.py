@@ -81,7 +81,7 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
     The first measurement is at step 0 and the last at the end of training. Each takes one gradient a task, of the mean
     loss over the labels of `PROBE_EXAMPLES` training examples that follow from the seed, at φ and with dropout off.
     Logged are `cosine/A/B` for each pair in the tasks' order, their mean `cosine/avg`, and `distance`, the L2 distance
-    of the trainable parameters from where training started.
+    of the trainable parameters from where training started. With several heads all of it is over what they share.
 
     Training ends bit for bit where it would end without. On several processes each computes the same, and none waits
     for another. The memory is that of T gradients on the device, and of the start weights on the CPU; a checkpoint
@@ -110,7 +110,7 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
     def _measure_gradient_alignment(self) -> dict[str, float]:
         """`cosine/A/B` of each pair of training tasks, `cosine/avg` and `distance`, now."""
         assert self.tasks is not None
-        parameters = self._trainable()
+        parameters = self.shared_parameters
         with _evaluating(self.model), _random_numbers_of(self.run_args.seed):
             # Drawn and collated anew each time, from the same random numbers.
             losses = {task: self._probe_losses(self.tasks, task) for task in self.tasks.sizes}
@@ -120,20 +120,25 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
     def _probe_losses(self, tasks: TaskDatasets, task: str) -> Iterator[torch.Tensor]:
         """What each micro-batch of the task's probe examples adds to their mean loss over the labels."""
         assert self.model is not None
-        number, size = min(tasks.rows[task], PROBE_EXAMPLES), self._train_batch_size
+        number, size = min(tasks.rows[task], PROBE_EXAMPLES), self.batch_size_of(task)
         rows = TaskStream(task, tasks.rows[task], block=number, seed=self.run_args.seed).draw(0).tolist()
         if (lengths := self._lengths(tasks.datasets[task])) is not None:
             # Padding alone changes.
             rows.sort(key=lambda row: lengths[row])
         examples = [tasks[task, row][1] for row in rows]
-        collate: Callable = self._get_collator_with_removed_columns(self.data_collator, description="training")
-        batches = [collate(examples[i : i + size]) for i in range(0, number, size)]
-        labels = [count_labels(batch) for batch in batches]
-        for batch, share in zip(batches, labels, strict=True):
-            inputs = self._prepare_inputs(batch)
-            with self.compute_loss_context_manager():
-                loss, _ = self.compute_loss(self.model, inputs, return_outputs=True)
-            yield loss * (share / sum(labels))
+        with self.serving(task):
+            collate: Callable = self._get_collator_with_removed_columns(self.data_collator, description="training")
+            batches = [collate(examples[i : i + size]) for i in range(0, number, size)]
+            labels = [count_labels(batch) for batch in batches]
+            for batch, share in zip(batches, labels, strict=True):
+                inputs = self._prepare_inputs(batch)
+                with self.compute_loss_context_manager():
+                    loss, _ = self.compute_loss(self.model, inputs, return_outputs=True)
+                yield loss * (share / sum(labels))
+
+    def batch_size_of(self, task: str) -> int:
+        """Examples of a micro-batch of the task, on one process."""
+        return self._train_batch_size
 
     def _log_gradient_alignment(self) -> None:
         entries = reversed(self.state.log_history)
@@ -149,16 +154,12 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
         every = self.run_args.log_gradient_alignment
         if not every or self.tasks is None:
             return []
-        memory = sum(p.numel() * p.element_size() for p in self._trainable().values()) / 2**20
+        memory = sum(p.numel() * p.element_size() for p in self.shared_parameters.values()) / 2**20
         tasks = len(self.tasks.sizes)
         return [
             f"gradient alignment every {every:,} steps: {tasks} tasks' gradients over up to {PROBE_EXAMPLES} examples "
             f"each; memory: {tasks} of {memory:,.0f} MiB on {self.args.device}, and the start weights on the CPU"
         ]
-
-    def _trainable(self) -> dict[str, nn.Parameter]:
-        assert self.model is not None
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     # The seams of the stock loop: where training starts, what each step ends with, and where it ends.
 
@@ -172,7 +173,7 @@ class GradientAlignmentMixin(EvaluationMixin, ResumableMixin):
         super().restore_multitask_state(saved)
         if not self.run_args.log_gradient_alignment:
             return
-        self._start = {name: p.detach().to("cpu", copy=True) for name, p in self._trainable().items()}
+        self._start = {name: p.detach().to("cpu", copy=True) for name, p in self.shared_parameters.items()}
         if saved is not None and saved.get("start_weights") != fingerprint(self._start):
             raise InputError(
                 "--log_gradient_alignment cannot tell the distance from where training started: the run that is to be "

@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..publishing.hub_repository import check_push
 from .pushing import PushMixin
 from .setting import Setting, settings_of
+from .task_shares import SHARES
 from .training_args import MultiTaskTrainingArguments
 
 COMPARED_IN_THE_PAPER = "This paper compares its own method with this one:"
@@ -72,11 +73,14 @@ class MethodMixin(PushMixin):
                     f"--{name} is a setting of --method {' and '.join(setting.methods)}, and --method {cls.method} "
                     f"has no use for it; remove it or change the method."
                 )
-        if not cls.exponent_counts() and args.is_given("task_sampling_exponent"):
-            raise InputError(
-                f"--task_sampling_exponent has no effect with --method {cls.method}, which draws tasks with "
-                f"{cls.probabilities_in_words}; remove it."
-            )
+        for name in () if cls.exponent_counts() else ("task_sampling_exponent", *SHARES):
+            if args.is_given(name):
+                raise InputError(
+                    f"--{name} has no effect with --method {cls.method}, which draws tasks with "
+                    f"{cls.probabilities_in_words}; remove it."
+                )
+        if args.is_given("task_sampling_exponent") and args.task_weights:
+            raise InputError("--task_weights and --task_sampling_exponent both say how tasks are drawn; remove one.")
 
     @classmethod
     def own_arguments(cls, args: MultiTaskTrainingArguments) -> MultiTaskTrainingArguments:
@@ -115,5 +119,9 @@ class MethodMixin(PushMixin):
 
     @classmethod
     def describe_probabilities(cls, args: MultiTaskTrainingArguments) -> str:
-        """How tasks are drawn, as `probabilities_in_words` says it."""
-        return cls.probabilities_in_words.format(q=args.task_sampling_exponent)
+        """How tasks are drawn, as `probabilities_in_words` says it, or as the weights of tasks do."""
+        words = cls.probabilities_in_words.format(q=args.task_sampling_exponent)
+        if args.task_weights:
+            words = f"p_t in the proportions {', '.join(args.task_weights)}"
+        cap = args.max_task_passes
+        return words if cap is None else f"{words}, and at most {cap:g} passes over a task expected"

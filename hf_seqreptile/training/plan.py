@@ -20,6 +20,7 @@ class TrainingPlan:
         processes: that train together.
         batch_size: examples of one micro-batch, on one process.
         accumulation_steps: micro-batches of a draw, on one process.
+        batch_sizes: as `batch_size`, of tasks that have one of their own.
         notes: further lines, from the method.
     """
 
@@ -33,6 +34,7 @@ class TrainingPlan:
     processes: int = 1
     batch_size: int = 1
     accumulation_steps: int = 1
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -53,11 +55,12 @@ class TrainingPlan:
             f"Plan ({self.method}): {self.draws:,} drawn batches in {self.optimizer_steps:,} optimizer steps, "
             f"{self.tasks_per_step} a step{' on each process' if self.parallel_draws > 1 else ''}",
             f"  {self.batch_in_words}",
-            f"  {'task':<{width}}  examples     p_t  draws expected",
+            f"  {'task':<{width}}  examples     p_t  draws expected{'  batch' if self.batch_sizes else ''}",
         ]
         for task, size in self.sizes.items():
             p, expected = self.probabilities[task], self.expected_draws[task]
-            lines.append(f"  {task:<{width}}  {size:>8,}  {p:.4f}  {expected:>14,.{decimals}f}")
+            batch = f"  {self.batch_sizes.get(task, self.batch_size):>5}" if self.batch_sizes else ""
+            lines.append(f"  {task:<{width}}  {size:>8,}  {p:.4f}  {expected:>14,.{decimals}f}{batch}")
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 

@@ -93,7 +93,7 @@ class PushMixin(Trainer):
             dataset_name=next(iter(_listed(dataset_tags)), None),
             tables=self._tables(metric) if metric else {},
             zero_shot=[task for task in self._evaluated_tasks if task not in self._trained_tasks],
-            metric=metric.name if metric else None,
+            metric=metric,
             languages=_listed(language) or None,
             name=model_name or self.hub_model_id,
             license=license,

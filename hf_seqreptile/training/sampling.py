@@ -4,8 +4,10 @@ Everything drawn is a function of the seed and of names and sizes alone, so that
 on the same number of processes, without having stored what it drew.
 """
 
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,29 @@ def task_probabilities(sizes: Mapping[str, int], exponent: float) -> dict[str, f
     weights = {task: float(size) ** exponent for task, size in sizes.items()}
     total = sum(weights.values())
     return {task: weight / total for task, weight in weights.items()}
+
+
+def draws_for_the_data(sizes: Mapping[str, int], of_draws: Mapping[str, int]) -> int:
+    """Draws of an epoch: ⌈Σ_t N_t / B_t⌉.
+
+    Args:
+        sizes: N_t.
+        of_draws: B_t, examples of a draw of each task.
+    """
+    return math.ceil(sum(Fraction(size, of_draws[task]) for task, size in sizes.items()))
+
+
+class BatchSize(int):
+    """The size of a batch as accelerate asks for it: equal to that of any batch but an empty one.
+
+    It deals whole batches to the processes, and takes one of another size for the data's last. Ours are all whole,
+    whichever size a task has.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, int) and other > 0
+
+    __hash__ = int.__hash__
 
 
 class TaskStream:
@@ -81,7 +106,7 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
     A draw is `micro_batches` × `batch_size` examples of one task, drawn from Cat(p) (Eq. 5). `accelerate` deals the
     micro-batches to the processes in turn. With `parallel_draws` of 1 those of a draw come one after the other, so
     that every process works on the same task; with W, W draws are interleaved, so that each of W processes works on
-    a draw of its own. An epoch is ⌈ΣN_t / draw⌉ draws, rounded up to whole optimizer steps of M·W draws.
+    a draw of its own. An epoch is ⌈Σ N_t / B_t⌉ draws, rounded up to whole optimizer steps of M·W draws.
 
     An epoch's draws follow from the seed and its number; which examples they take follows from how often each task
     was drawn before.
@@ -96,6 +121,7 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         tasks_per_step: M, draws of an optimizer step of each process.
         parallel_draws: W, draws that are worked on at the same time.
         rows: number of rows of each task, where that is not the number of its examples (long ones have several).
+        batch_sizes: examples of a micro-batch of single tasks, where these have sizes of their own.
     """
 
     drop_last = False
@@ -111,13 +137,16 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         tasks_per_step: int = 1,
         parallel_draws: int = 1,
         rows: Mapping[str, int] | None = None,
+        batch_sizes: Mapping[str, int] | None = None,
     ) -> None:
         self.tasks = list(sizes)
-        self.batch_size = batch_size
+        self.batch_sizes = {task: (batch_sizes or {}).get(task, batch_size) for task in sizes}
+        self.batch_size = BatchSize(batch_size) if batch_sizes else batch_size
         self.micro_batches = micro_batches
         self.tasks_per_step = tasks_per_step
         self.parallel_draws = parallel_draws
-        self.draws_for_the_data = -(-sum(sizes.values()) // (batch_size * micro_batches))
+        of_draws = {task: size * micro_batches for task, size in self.batch_sizes.items()}
+        self.draws_for_the_data = draws_for_the_data(sizes, of_draws)
         self.draws_per_epoch = self._whole_steps(self.draws_for_the_data)
         self._probabilities = np.array([probabilities[task] for task in self.tasks])
         self._seed = seed
@@ -125,7 +154,7 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
         self._counts = np.zeros(len(self.tasks), dtype=np.int64)
         self._counted = (0, self._counts)
         self._streams = {
-            task: TaskStream(task, number, batch_size * micro_batches, seed, lengths[task] if lengths else None)
+            task: TaskStream(task, number, of_draws[task], seed, lengths[task] if lengths else None)
             for task, number in (rows or sizes).items()
         }
 
@@ -203,9 +232,10 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
     def __iter__(self) -> Iterator[list[tuple[str, int]]]:
         for draws in batched(self._numbered_draws(), self.parallel_draws):
             examples = [(task, self._streams[task].draw(number)) for task, number in draws]
-            for start in range(0, self.batch_size * self.micro_batches, self.batch_size):
+            for number in range(self.micro_batches):
                 for task, rows in examples:
-                    yield [(task, int(i)) for i in rows[start : start + self.batch_size]]
+                    size = self.batch_sizes[task]
+                    yield [(task, int(i)) for i in rows[number * size : (number + 1) * size]]
 
 
 class EveryTaskSampler(TaskBatchSampler):

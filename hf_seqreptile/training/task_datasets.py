@@ -72,16 +72,17 @@ class TaskDatasets(Dataset):
 
 
 class OneTaskCollator:
-    """Collates the examples with `collator`, and adds their task's name and the number of their labels."""
+    """Collates examples with their task's own collator, and adds the task's name and the number of their labels."""
 
-    def __init__(self, collator: Callable[[list[Any]], Any]) -> None:
-        self.collator = collator
+    def __init__(self, collators: Mapping[str, Callable[[list[Any]], Any]]) -> None:
+        self.collators = collators
 
     def __call__(self, examples: list[tuple[str, Any]]) -> Any:
         """The batch of `examples`, as `TaskDatasets` gives them."""
-        batch = self.collator([example for _, example in examples])
+        task = examples[0][0]
+        batch = self.collators[task]([example for _, example in examples])
         batch[LABELS_IN_BATCH] = count_labels(batch)
-        batch[TASK_OF_BATCH] = examples[0][0]
+        batch[TASK_OF_BATCH] = task
         return batch
 
 

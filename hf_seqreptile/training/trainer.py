@@ -1,8 +1,10 @@
 """The trainer of every method: several tasks, drawn one after another, under the stock training loop."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,19 +14,25 @@ from transformers import ProgressCallback, TrainingArguments
 from transformers.trainer_utils import TrainOutput, seed_worker
 
 from ..errors import InputError
+from ..models.multi_head import MultiHeadModel
 from ..publishing.training_facts import SettingRow, TrainingFacts
 from .backends import check_sharding, refuse_unsupported_backends
 from .checkpoint_size import checkpoint_notes
+from .checkpoints import failed_writes_explained
 from .draw_losses import DrawLossMixin
 from .gradient_alignment import GradientAlignmentMixin
 from .interruption import outlive_sigterm
 from .method import COMPARED_IN_THE_PAPER, MethodMixin
 from .plan import TrainingPlan, few_steps_notes, one_task_notes
 from .progress import TaskProgressCallback
-from .sampling import EveryTaskSampler, TaskBatchSampler, task_probabilities
+from .sampling import EveryTaskSampler, TaskBatchSampler, draws_for_the_data, task_probabilities
 from .search import SearchMixin
 from .task_datasets import OneTaskCollator, TaskDatasets
-from .training_args import MultiTaskTrainingArguments
+from .task_shares import SHARES, capped, check_tasks_of, numbers_by_task
+from .training_args import BY_TASK, MultiTaskTrainingArguments
+
+DRAWS_BY_TASK = (*SHARES, "task_batch_sizes")
+"""Arguments that draws depend on where they are given."""
 
 
 class EpochInProgress(NamedTuple):
@@ -83,7 +91,13 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     def check_set_up(self) -> None:
         """As in the parent; refuses settings of another method, and what the method cannot run on."""
         super().check_set_up()
+        evaluated = self.eval_dataset if isinstance(self.eval_dataset, Mapping) else ()
+        self.check_task_parts([*(self.tasks.sizes if self.tasks is not None else ()), *evaluated])
         self.check_arguments(self.run_args)
+        if self.tasks is not None:
+            for name in BY_TASK:
+                given = numbers_by_task(name, getattr(self.run_args, name), whole=False)
+                check_tasks_of(name, given, list(self.tasks.sizes), all_needed=bool(given) and name == "task_weights")
         refuse_unsupported_backends(self.run_args)
         assert self.model is not None
         check_sharding(self.model, self.method, self.run_args, self.processes_share_draws)
@@ -103,14 +117,51 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     @property
     def task_probabilities(self) -> dict[str, float]:
         """p_t of each training task."""
-        exponent = self.run_args.task_sampling_exponent if self.draws_tasks else 0.0
-        return task_probabilities(self._training_tasks.sizes, exponent)
+        args, sizes = self.run_args, self._training_tasks.sizes
+        if not self.draws_tasks:
+            return task_probabilities(sizes, 0.0)
+        weights = numbers_by_task("task_weights", args.task_weights, whole=False)
+        total = sum(weights.values())
+        shares = {task: weights[task] / total for task in sizes} if weights else None
+        probabilities = shares or task_probabilities(sizes, args.task_sampling_exponent)
+        if args.max_task_passes is None:
+            return probabilities
+        draws, rows = self._draws_of_the_run(), self._training_tasks.rows
+        most = {task: args.max_task_passes * rows[task] / self.examples_of_draw(task) / draws for task in sizes}
+        return capped(probabilities, most)
+
+    def _draws_of_the_run(self) -> int:
+        """Of all processes, as the arguments tell it."""
+        args, shared_by = self.run_args, self._processes_of_a_draw
+        draws_of_step = self.tasks_per_step * (self.args.world_size // shared_by)
+        if args.max_steps > 0:
+            return args.max_steps * draws_of_step
+        sizes = {task: self.examples_of_draw(task) for task in self._training_tasks.sizes}
+        steps = -(-draws_for_the_data(self._training_tasks.sizes, sizes) // draws_of_step)
+        return math.ceil(args.num_train_epochs * steps) * draws_of_step
+
+    @property
+    def _processes_of_a_draw(self) -> int:
+        return self.args.world_size if self.processes_share_draws else 1
 
     @property
     def examples_per_draw(self) -> int:
         """Examples of one draw: a micro-batch's, times accumulation steps, times the processes that share the draw."""
-        shared_by = self.args.world_size if self.processes_share_draws else 1
-        return self._train_batch_size * self._micro_batches_per_draw * shared_by
+        return self._train_batch_size * self._micro_batches_per_draw * self._processes_of_a_draw
+
+    def examples_of_draw(self, task: str) -> int:
+        """As [`examples_per_draw`], of a task that may have a batch size of its own."""
+        return self.batch_size_of(task) * self._micro_batches_per_draw * self._processes_of_a_draw
+
+    def batch_size_of(self, task: str) -> int:
+        """As in the parent; the task's own, where it has one."""
+        return self._batch_sizes.get(task, super().batch_size_of(task))
+
+    @property
+    def _batch_sizes(self) -> dict[str, int]:
+        """The tasks' own."""
+        sizes = numbers_by_task("task_batch_sizes", self.run_args.task_batch_sizes, whole=True)
+        return {task: int(size) for task, size in sizes.items()}
 
     @property
     def draw_counts(self) -> dict[str, int]:
@@ -146,6 +197,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             parallel_draws=sampler.parallel_draws,
             processes=self.args.world_size,
             batch_size=self._train_batch_size,
+            batch_sizes=self._batch_sizes,
             accumulation_steps=self._micro_batches_per_draw,
             notes=[
                 *self._warnings(optimizer_steps),
@@ -201,7 +253,6 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             rate: what it calls the learning rate of one.
         """
         args, own = self.run_args, self.own_settings(type(self.run_args))
-        draws_by_exponent = self.draws_tasks and self.exponent_counts()
         return [
             ("method", "", args.method),
             *((own[name].words, own[name].symbol, value) for name, value in self.settings(args).items()),
@@ -209,12 +260,22 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             ("learning rate schedule", "", args.lr_scheduler_type),
             ("optimizer", "", args.optim),
             (f"drawn tasks of an {step}", "M", self.tasks_per_step),
-            *([("task sampling exponent", "q", args.task_sampling_exponent)] if draws_by_exponent else []),
+            *self._rows_of_draws(),
             ("batch: examples of a draw", "B", self.examples_per_draw),
+            *((f"batch of {task}", "", self.examples_of_draw(task)) for task in self._batch_sizes),
             (f"{step}s of the run", "S", self.state.global_step),
             *self._rows_of_outcome(),
             ("seed", "", str(args.seed)),
         ]
+
+    def _rows_of_draws(self) -> list[SettingRow]:
+        """What p_t follow from."""
+        args = self.run_args
+        if not (self.draws_tasks and self.exponent_counts()):
+            return []
+        of_tasks = ("task weights", "", ", ".join(args.task_weights or ()))
+        rows = [of_tasks if args.task_weights else ("task sampling exponent", "q", args.task_sampling_exponent)]
+        return rows + ([("passes over a task at most", "", args.max_task_passes)] if args.max_task_passes else [])
 
     def _rows_of_outcome(self) -> list[SettingRow]:
         """What a method adds to the number of steps."""
@@ -239,19 +300,21 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     def get_train_dataloader(self) -> DataLoader:
         """The micro-batches of one epoch; each carries its task's name under `task`, and its `labels_in_batch`."""
         args, tasks = self.args, self._training_tasks
-        for dataset in tasks.datasets.values():
-            self.check_columns(dataset)
+        collators = {}
+        for task, dataset in tasks.datasets.items():
+            with self.serving(task):
+                self.check_columns(dataset)
+                collators[task] = self._get_collator_with_removed_columns(self.data_collator, description="training")
         self._sampler, self._epoch_in_progress = self._epoch_sampler(), None
         saved = (self._saved_state or {}).get("epoch")
         self._resumed_in = EpochInProgress(**saved) if saved else None
         if self._resumed_in is not None:
             # A run that had finished starts no epoch.
             self._sampler.start_epoch(*self._resumed_in)
-        collator = self._get_collator_with_removed_columns(self.data_collator, description="training")
         loader = DataLoader(
             tasks,
             batch_sampler=self._sampler,
-            collate_fn=OneTaskCollator(collator),
+            collate_fn=OneTaskCollator(collators),
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             persistent_workers=args.dataloader_persistent_workers,
@@ -266,8 +329,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
         return self._make_sampler(TaskBatchSampler if self.draws_tasks else EveryTaskSampler)
 
     def _make_sampler(self, sampler_class: Callable[..., TaskBatchSampler], **settings: Any) -> TaskBatchSampler:
-        args, tasks = self.args, self._training_tasks
-        shared_by = args.world_size if self.processes_share_draws else 1
+        args, tasks, shared_by = self.args, self._training_tasks, self._processes_of_a_draw
         return sampler_class(
             tasks.sizes,
             self.task_probabilities,
@@ -278,6 +340,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             rows=tasks.rows,
             tasks_per_step=self.tasks_per_step,
             parallel_draws=args.world_size // shared_by,
+            batch_sizes=self._batch_sizes,
             **settings,
         )
 
@@ -332,6 +395,17 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             logs |= self._logs_of_losses(list(self._training_tasks.sizes)) | draws
         super().log(logs, start_time)
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As in the stock trainer; of a model with several heads a folder a head, and the encoder's."""
+        model = self.several_heads
+        if model is None or _internal_call or hasattr(self.model, "peft_config"):
+            super().save_model(output_dir, _internal_call)
+        elif self.args.should_save:
+            folder = Path(output_dir) if output_dir else self.args.folder
+            with failed_writes_explained(folder):
+                model.save_pretrained(folder, self.head_processing_classes)
+                self.run_args.save(folder)
+
     def multitask_state(self) -> dict[str, Any]:
         """As in the parent, with the draws before the epoch in progress."""
         state = super().multitask_state()
@@ -346,9 +420,10 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
 
     def run_identity(self) -> dict[str, Any]:
         """Method, tasks, their data, and everything that draws, trajectories or steps depend on."""
-        args = self.run_args
+        args, model = self.run_args, self.several_heads
         return {
             **super().run_identity(),
+            **({"heads": self._identity_of_heads(model)} if model else {}),
             "method": args.method,
             "tasks": dict(self._training_tasks.sizes),
             "rows": dict(self._training_tasks.rows),
@@ -357,8 +432,17 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             "all_tasks_each_step": args.all_tasks_each_step,
             "examples_per_draw": self.examples_per_draw,
             "task_sampling_exponent": args.task_sampling_exponent,
+            **{name: value for name in DRAWS_BY_TASK if (value := getattr(args, name)) is not None},
             "seed": self._draw_seed,
             **self.settings(args),
+        }
+
+    def _identity_of_heads(self, model: MultiHeadModel) -> dict[str, Any]:
+        """Each head's class and labels, and each task's head."""
+        heads = {name: model.head(name) for name in model.head_names}
+        return {
+            "heads": {name: [type(head).__name__, head.config.id2label] for name, head in heads.items()},
+            "tasks": {task: self.head_of(task) for task in self._training_tasks.sizes},
         }
 
     @property

@@ -10,10 +10,11 @@ from transformers import TrainingArguments
 
 from ..errors import InputError
 from ..publishing.file_names import TRAINING_ARGUMENTS_FILE
-from ..ranges import AT_LEAST_1, FROM_0_TO_1, Range
+from ..ranges import AT_LEAST_1, FROM_0_TO_1, POSITIVE, Range
 from .method_settings import MethodSettings
 from .setting import Setting, check_settings
 from .stock_arguments import check_as_given, check_with_the_library
+from .task_shares import SHARES, as_items, numbers_by_task
 
 PRIVATE_ARGUMENTS = {"output_dir", "hub_token", "hub_model_id", "resume_from_checkpoint", "run_name", "logging_dir"}
 CHANGEABLE = ("examples", "examples_per_draw", "inner_steps", "max_steps", "num_train_epochs", "outer_learning_rate")
@@ -21,6 +22,9 @@ CHANGEABLE = ("examples", "examples_per_draw", "inner_steps", "max_steps", "num_
 
 Other changes would have no effect, such as the learning rate's: the checkpoint's optimizer has its own.
 """
+
+BY_TASK = ("task_weights", "task_batch_sizes")
+"""Arguments that give a number for each of several tasks."""
 
 _EXPONENT: Range = (FROM_0_TO_1[0], "in [0, 1]: 0 draws every task equally often, 1 in proportion to its size")
 
@@ -52,6 +56,24 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             "of drawing M of them; q has no effect."
         },
     )
+    task_weights: Annotated[list[str] | None, Setting("task weights")] = field(
+        default=None,
+        metadata={"nargs": "+", "help": "p_t in these proportions, `en=1 sw=3`, in place of those by size."},
+    )
+    max_task_passes: Annotated[float | None, Setting("passes over a task at most", range=POSITIVE)] = field(
+        default=None,
+        metadata={
+            "help": "So many passes over a task's examples at most, in expectation; what a small task loses goes to "
+            "the others (UniMax). Default: no cap."
+        },
+    )
+    task_batch_sizes: Annotated[list[str] | None, Setting("batch sizes of tasks")] = field(
+        default=None,
+        metadata={
+            "nargs": "+",
+            "help": "Examples of a micro-batch of single tasks, `squad=8`. Default: `per_device_train_batch_size`.",
+        },
+    )
     log_gradient_alignment: Annotated[int | None, Setting("steps between measurements", range=AT_LEAST_1)] = field(
         default=None,
         metadata={
@@ -72,7 +94,9 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
     train_sampling_strategy: str = field(
         default="group_by_length",
         metadata={
-            "help": "Order of the examples within a task. Neither choice changes which tasks are drawn.",
+            "help": "Order of the examples within a task. Neither choice changes which tasks are drawn. A batch of "
+            "similar lengths pads less; where labels are counted in tokens, as tags are, one in a batch of short "
+            "sentences then counts more than one in a batch of long ones (docs/choosing.md).",
             "choices": ["group_by_length", "random"],
         },
     )
@@ -80,6 +104,11 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
     def __post_init__(self) -> None:
         if isinstance(self.allow_changes, str):
             self.allow_changes = [self.allow_changes]
+        for name in BY_TASK:
+            setattr(self, name, as_items(name, getattr(self, name)))
+            numbers_by_task(name, getattr(self, name), whole=name == "task_batch_sizes")
+        if self.task_batch_sizes and self.auto_find_batch_size:
+            raise InputError("--auto_find_batch_size knows one batch size; remove it or --task_batch_sizes.")
         check_settings(self)
         if self.train_sampling_strategy not in ("group_by_length", "random"):
             raise InputError(
@@ -96,6 +125,9 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
         if self.deepspeed:
             # Without the package, transformers would fail over its absence.
             raise InputError("DeepSpeed is not supported: use DistributedDataParallel (torchrun, accelerate launch).")
+        for name in SHARES:
+            if self.all_tasks_each_step and getattr(self, name) is not None:
+                raise InputError(f"--all_tasks_each_step draws no tasks: --{name} has no effect; remove one of them.")
         check_as_given(self)
         given = {f.name for f in fields(self) if f.init and not _is_default(getattr(self, f.name), f)}
         try:

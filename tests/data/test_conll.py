@@ -198,3 +198,19 @@ def test_real_universal_dependencies_in_three_columns(tmp_path: Path) -> None:
     read_words = [word for words, _ in read(path) for word in words]
     assert read_words == [row[1] for row in rows if row[0].isdigit()]
     assert {tag for _, tags in read(path) for tag in tags} == {row[3] for row in rows if row[0].isdigit()}
+
+
+def test_parts_of_speech_are_the_fourth_column_of_conll_u(tmp_path: Path) -> None:
+    """Ranges and empty nodes are no words; without the scheme `none`, which column is meant stays unclear."""
+    rows = [
+        "1-2\tzum\t_\t_\t_\t_\t_\t_\t_\t_",
+        "1\tzu\tzu\tADP\tAPPR\t_\t3\tcase\t_\t_",
+        "2\tdem\tder\tDET\tART\t_\t3\tdet\t_\t_",
+        "3\tHaus\tHaus\tNOUN\tNN\t_\t0\troot\t_\t_",
+        "3.1\tist\tsein\tAUX\t_\t_\t_\t_\t_\t_",
+    ]
+    path = tmp_path / "de.conllu"
+    path.write_text("# text = zum Haus\n" + "\n".join(rows) + "\n\n", encoding="utf-8")
+    assert list(read_conll(path, "none")) == [{"tokens": ["zu", "dem", "Haus"], "ner_tags": ["ADP", "DET", "NOUN"]}]
+    with pytest.raises(InputError, match="--tag_scheme none"):
+        list(read_conll(path))

@@ -165,7 +165,7 @@ def test_offsets_are_those_of_a_tokens_text_without_white_space(context: str, si
     windows = Windows(tokenizer, 26, 5)
     encoding = windows.encode(["b a"], [context])
     numbers = range(len(encoding["input_ids"]))
-    for window, offsets in zip(numbers, windows.offsets(encoding, numbers, context), strict=True):
+    for window, offsets in zip(numbers, windows.offsets(encoding, [context]), strict=True):
         tokens = zip(encoding.sequence_ids(window), encoding["offset_mapping"][window], offsets.tolist(), strict=True)
         for part, (first, last), (start, end) in tokens:
             text = context[first:last].strip()

@@ -1,0 +1,18 @@
+"""The problems by the names that a tasks' file gives them. A new one is a file in this folder and a line here."""
+
+from collections.abc import Mapping
+
+from .parts_of_speech import PartsOfSpeech
+from .problem import Problem
+from .question_answering import QuestionAnswering
+from .sequence_classification import SequenceClassification
+from .text_classification import TextClassification
+from .token_classification import TokenClassification
+
+PROBLEMS: Mapping[str, type[Problem]] = {
+    "ner": TokenClassification,
+    "pos": PartsOfSpeech,
+    "qa": QuestionAnswering,
+    "nli": SequenceClassification,
+    "text": TextClassification,
+}

@@ -1,0 +1,178 @@
+"""The file that names tasks of different kinds: an entry a task, with its problem, its data and its head."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ..data.arguments import DataArguments
+from ..data.names import check_task_name, unknown_name
+from ..errors import InputError
+from ..json_text import parse_json
+from ..models.multi_head_folder import check_head_name
+from ..yaml_text import parse_yaml
+from .problem import Problem
+from .registry import PROBLEMS
+
+FILES = ("train_file", "validation_file", "test_file")
+OF_SEVERAL_TASKS = ("eval_languages", "eval_dataset", "task_column", "num_clusters")
+"""Arguments of the scripts that an entry, which is one task, has no use for."""
+MAX_BYTES = 2**20
+"""Of a tasks' file: a larger one is something else."""
+KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list of texts"}
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """One task of a tasks' file.
+
+    Args:
+        name: of the task.
+        problem: its kind.
+        args: the data arguments of that kind of problem.
+        head: which head it is trained with; tasks may share one.
+        metric: the name of its main metric; `None` for that of the problem.
+        batch_size: examples of a micro-batch on each process; `None` for the run's.
+        weight: its share of the draws, beside the other tasks' weights; `None` for one that follows from sizes.
+    """
+
+    name: str
+    problem: type[Problem]
+    args: DataArguments
+    head: str
+    metric: str | None = None
+    batch_size: int | None = None
+    weight: float | None = None
+
+    def has(self, split: str) -> bool:
+        """Whether the entry names data of a split; a dataset is taken to have all of them."""
+        return self.args.dataset_name is not None or getattr(self.args, f"{split}_file") is not None
+
+
+OWN = {"problem": str, "head": str, "metric": str, "batch_size": int, "weight": float}
+
+
+def read_tasks_file(path: Path) -> list[TaskEntry]:
+    """The entries of a tasks' file (YAML 1.2 or JSON): a mapping from each task's name to its keys.
+
+    `problem` is one of [`PROBLEMS`]; `head` (default: the problem's name), `metric`, `batch_size` and `weight` are
+    optional; all other keys are the data arguments of the problem's script. Paths are relative to the file's folder.
+
+    Raises:
+        InputError: the file cannot be read; an unknown problem or key; a value of another type; or tasks that share a
+            head but differ in their problem or in what its labels depend on. Names file and entry.
+    """
+    content = _content(path)
+    entries = [_entry(path, name, keys) for name, keys in content.items()]
+    _check_heads(path, entries)
+    return entries
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        if path.exists() and not (path.is_file() and path.stat().st_size <= MAX_BYTES):
+            raise InputError(f"The tasks' file {path} must be a regular file of at most {MAX_BYTES:,} bytes.")
+        text = path.read_text(encoding="utf-8-sig")
+        content = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The tasks' file {path} cannot be read: {error}") from error
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"The tasks' file {path} is not valid: {error}") from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"The tasks' file {path} must hold an entry for each task, `name: {{problem: ner, …}}`.")
+    return content
+
+
+def _entry(path: Path, name: Any, keys: Any) -> TaskEntry:
+    where = f"{path}, task {name!r}"
+    if not isinstance(name, str):
+        raise InputError(f"{where}: the name of a task is a text; put it into quotes.")
+    check_task_name(name, where)
+    if not isinstance(keys, dict) or "problem" not in keys:
+        raise InputError(f"{where}: the entry must say which `problem` it is: {', '.join(PROBLEMS)}.")
+    kind = _typed(where, "problem", keys["problem"], str)
+    if kind not in PROBLEMS:
+        raise unknown_name(kind, PROBLEMS, where, "problem")
+    problem = PROBLEMS[kind]
+    hints = typing.get_type_hints(problem.arguments)
+    known = [f.name for f in dataclasses.fields(problem.arguments) if f.init and f.name not in OF_SEVERAL_TASKS]
+    for key in keys:
+        if key not in (*OWN, *known):
+            nearest = get_close_matches(str(key), [*OWN, *known], n=1)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else f" Known: {', '.join([*OWN, *known])}."
+            raise InputError(f"{where}: unknown key {key!r}.{hint}")
+    own = {key: _typed(where, key, keys[key], OWN[key]) for key in OWN if key in keys and key != "problem"}
+    data = {key: _typed(where, key, keys[key], hints[key]) for key in known if key in keys}
+    data |= {key: [_located(path, name, where, key, data[key])] for key in FILES if key in data}
+    if (folder := path.parent / str(data.get("dataset_name"))).is_dir():
+        data["dataset_name"] = str(folder)
+    try:
+        args = problem.arguments(**data)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    head = check_head_name(own.pop("head", kind))
+    return TaskEntry(name=name, problem=problem, args=args, head=head, **own)
+
+
+def _located(path: Path, name: str, where: str, key: str, value: Sequence[str]) -> str:
+    """The one file of a task, relative to the tasks' file, as `name=path`."""
+    if len(value) != 1:
+        raise InputError(f"{where}: {key} names {len(value)} files; a task has one. Write an entry for each.")
+    return f"{name}={path.parent / value[0]}"
+
+
+def _typed(where: str, key: str, value: Any, wanted: Any) -> Any:
+    """`value` as the type of a field takes it; numbers and texts may stand alone where several are allowed."""
+    kinds = [kind for kind in (typing.get_args(wanted) if _is_union(wanted) else (wanted,)) if kind is not type(None)]
+    origins = [typing.get_origin(kind) or kind for kind in kinds]
+    if list in origins:
+        items = value if isinstance(value, list) else [value]
+        if items and all(isinstance(item, str | int) and not isinstance(item, bool) for item in items):
+            return [str(item) for item in items]
+    for kind in origins:
+        if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+            return value
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+    named = " or ".join(KINDS.get(kind, str(kind)) for kind in origins)
+    raise InputError(f"{where}: {key} is {value!r}; give {named}.")
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+SIZES = {"max_seq_length", "pad_to_max_length", *(field.name for field in dataclasses.fields(DataArguments))}
+"""What tasks of one head may differ in."""
+
+
+def _check_heads(path: Path, entries: Sequence[TaskEntry]) -> None:
+    first: dict[str, TaskEntry] = {}
+    for entry in entries:
+        other = first.setdefault(entry.head, entry)
+        if entry.problem is not other.problem:
+            raise InputError(
+                f"{path}: tasks {other.name!r} and {entry.name!r} are of different problems and share the head "
+                f"{entry.head!r}. Give one of them another `head`."
+            )
+        ours, theirs = vars(entry.args), vars(other.args)
+        if different := [key for key in ours if key not in SIZES and ours[key] != theirs[key]]:
+            raise InputError(
+                f"{path}: tasks {other.name!r} and {entry.name!r} share the head {entry.head!r} and differ in "
+                f"{different[0]} ({theirs[different[0]]!r}, {ours[different[0]]!r}). Give them the same, or give one "
+                f"of them another `head`."
+            )
+
+
+def by_head(entries: Sequence[TaskEntry]) -> Mapping[str, list[TaskEntry]]:
+    """The entries of each head, in the order of the file."""
+    heads: dict[str, list[TaskEntry]] = {}
+    for entry in entries:
+        heads.setdefault(entry.head, []).append(entry)
+    return heads

@@ -1,0 +1,51 @@
+"""YAML as people mean it: `no` is a text, and a name that occurs twice is an error."""
+
+import re
+from typing import Any, ClassVar
+
+import yaml
+
+from .json_text import MAX_DEPTH
+
+_TAGS_OF_YAML_1_1 = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """YAML of version 1.2: truth values are `true` and `false` alone, and `no` is Norwegian; a name may occur once."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _TAGS_OF_YAML_1_1]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        content = super().construct_mapping(node, deep)
+        if len(content) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a name occurs twice", node.start_mark)
+        return content
+
+
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """What a file of arguments or tasks needs of YAML 1.2: no tags, and no anchors, by which a small file grows.
+
+    Raises:
+        ValueError: it is something else, or a name occurs twice in one place.
+    """
+    try:
+        return _parse(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _parse(text: str) -> Any:
+    depth = 0
+    for event in yaml.parse(text, Loader=_YamlLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise yaml.YAMLError(f"tags, anchors and more than {MAX_DEPTH} levels are not read,{event.start_mark}")
+    return yaml.load(text, Loader=_YamlLoader)
