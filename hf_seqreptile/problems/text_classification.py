@@ -80,7 +80,6 @@ class TextClassification(Problem):
             if task not in self._columns:
                 self._columns[task] = self._find_columns(task, dataset)
             self._columns[task].check(task, dataset, needs_label=split != "test")
-        self._check_arguments()
         self.problem_type = "regression" if self._are_numbers(tasks) else "single_label_classification"
         if self.is_regression:
             self.metric = Metric("pearson")
@@ -126,7 +125,13 @@ class TextClassification(Problem):
 
         Each task of GLUE has one of its own, but `mnli-mm` has that of `mnli`. Others share one where their labels fit
         together, as `heads_by_labels` says.
+
+        Raises:
+            InputError: a task whose head cannot be told, or a column that is named for a task that there is not.
         """
+        names = {task for _, task, _ in _each(tasks)}
+        check_tasks_named(args.text_column_names, names, "text_column_names")
+        check_tasks_named(args.label_column_name, names, "label_column_name")
         if args.task_names:
             return {task: HEADS.get(task, task) for _, task, _ in _each(tasks)}
         return heads_by_labels(tasks, args.label_column_name, args.do_regression)
@@ -244,11 +249,6 @@ class TextClassification(Problem):
     def _find_columns(self, task: str, dataset: Dataset) -> TextColumns:
         args = self.args
         return find_columns(task, dataset, args.text_column_names, args.label_column_name, [args.task_column])
-
-    def _check_arguments(self) -> None:
-        """Refuse arguments that do not go with the tasks."""
-        check_tasks_named(self.args.text_column_names, self._columns, "text_column_names")
-        check_tasks_named(self.args.label_column_name, self._columns, "label_column_name")
 
     def _notes(self, labels: str) -> list[str]:
         """What was found: a line on labels, and on the columns of texts."""
