@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from hf_seqreptile import InputError
 from hf_seqreptile.problems.text_arguments import TextClassificationArguments
@@ -152,6 +152,28 @@ def test_mnli_is_evaluated_on_both_of_its_genres(place: Place, glue: Path) -> No
     for task in ("mnli", "mnli-mm"):
         assert len(read_predictions(place.path("mnli", f"predict_results_{task}.txt"))) == 4
     assert list(place.json("mnli", "config.json")["id2label"].values()) == ["entailment", "neutral", "contradiction"]
+
+
+def test_the_whole_sample_has_a_head_a_kind_of_label(place: Place) -> None:
+    """Moods share one, so do paraphrases; each task of numbers has its own, and predicts with transformers alone."""
+    whole = Place(place.folder, "run_glue", place.model, ["--dataset_name", "sample"])
+    settings = ["--method", "mtl", "--max_steps", "3", "--do_train", "--do_predict"]
+    printed = whole.printed_by(*whole.arguments("whole", *settings))
+    heads = {"mood-de", "paraphrase-de", "similarity-en", "similarity-es"}
+    folders = {path.name for path in whole.path("whole").iterdir() if path.is_dir()}
+    assert folders == heads | {"encoder", "checkpoint-3"}
+    assert "mood-de: 2 classes: negative, positive. Texts: text (mood-de, mood-en, mood-sw).\n" in printed
+    assert "similarity-en: Numbers to predict. Texts: sentence1 and sentence2 (similarity-en).\n" in printed
+    named = whole.json("whole", "scores.json")["metric"]
+    assert named["name"] == "score" and dict(named["of_tasks"])["similarity-es"] == "pearson"
+    for task, head in (("mood-sw", "mood-de"), ("similarity-es", "similarity-es")):
+        classify = pipeline("text-classification", model=str(whole.path("whole", head)))
+        texts = [
+            row["text"] if "text" in row else {"text": row["sentence1"], "text_pair": row["sentence2"]}
+            for row in rows(task, "test")
+        ]
+        shown = [f"{one['score']:.3f}" if head == task else one["label"] for one in classify(texts)]
+        assert shown == read_predictions(whole.path("whole", f"predict_results_{task}.txt"))
 
 
 def test_tasks_of_glue_are_named_once() -> None:

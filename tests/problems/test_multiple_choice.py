@@ -196,48 +196,54 @@ def test_predictions_are_numbers_of_choices(tmp_path: Path, tokenizer: PreTraine
 
 
 def copa(folder: Path) -> list[str]:
-    """Files of two languages, with two and with three choices."""
-    items = []
-    for task, number in (("de", 2), ("sw", 3)):
-        rows = [
-            {"premise": "Juma anaishi Nairobi", "question": "cause", "label": i % number}
-            | {f"choice{k}": f"Anna wohnt in Bonn {k}" for k in range(number)}
-            for i in range(8)
-        ]
-        items.append(
-            f"{task}={scripts.write(folder / f'{task}.jsonl', ''.join(json.dumps(row) + chr(10) for row in rows))}"
-        )
-    return items
+    """Files of two languages: pairs of choices in columns, and lists of two or three."""
+    premise = {"premise": "Juma anaishi Nairobi", "question": "cause"}
+    choices = ["Anna wohnt in Bonn", "jana Mary", "Jan Smit lives in Nairobi"]
+    of_task = {
+        "de": [premise | {"choice1": choices[0], "choice2": choices[1], "label": i % 2} for i in range(8)],
+        "sw": [premise | {"choices": choices[: 2 + i % 2], "label": i % 2} for i in range(8)],
+    }
+    return [
+        f"{task}={scripts.write(folder / f'{task}.jsonl', ''.join(json.dumps(row) + chr(10) for row in rows))}"
+        for task, rows in of_task.items()
+    ]
 
 
 @pytest.mark.parametrize("method", ["mtl", "seq_reptile"])
 def test_it_trains_and_the_folder_loads_with_transformers_alone(
     tmp_path: Path, model_folder: str, method: str
 ) -> None:
-    """And its lines in docs/multiple_choice.md predict as the predictions file says."""
+    """By the lines of docs/multiple_choice.md, which choose as the predictions say, whatever else a batch has."""
     files = copa(tmp_path)
     own = ["--inner_steps", "2"] if method == "seq_reptile" else ["--tasks_per_step", "2"]
     fine_tune(
         MultipleChoice, "",
         ["--model_name_or_path", model_folder, "--train_file", *files, "--validation_file", *files, "--test_file",
          *files, *scripts.TRAINING, "--max_steps", "4", "--method", method, *own, "--cache_dir",
-         str(tmp_path / "cache"),
-         "--do_train", "--do_eval", "--do_predict", "--output_dir", str(tmp_path / "out")],
+         str(tmp_path / "cache"), "--do_train", "--do_eval", "--do_predict", "--output_dir", str(tmp_path / "out"),
+         "--per_device_eval_batch_size", "3"],
     )  # fmt: skip
     results = json.loads((tmp_path / "out/all_results.json").read_text(encoding="utf-8"))
     assert {"eval_de_accuracy", "eval_sw_accuracy", "eval_avg_accuracy", "eval_de_loss"} <= results.keys()
     config = json.loads((tmp_path / "out/config.json").read_text(encoding="utf-8"))
     assert config["architectures"] == ["BertForMultipleChoice"]
-    lines = (tmp_path / "out/predictions_sw.txt").read_text(encoding="utf-8").splitlines()
+
     page = (ROOT / "docs/multiple_choice.md").read_text(encoding="utf-8")
     code = page.rpartition("```python\n")[2].partition("```")[0].replace('"out-choice"', repr(str(tmp_path / "out")))
-    code = code.partition("context, ")[0] + (
-        'context, question = "Juma anaishi Nairobi", "What was the cause?"\n'
-        'choices = [f"Anna wohnt in Bonn {k}" for k in range(3)]\n'
-    ) + code.partition("]\n")[2]  # fmt: skip
-    names: dict[str, Any] = {}
-    exec(compile(code, "docs/multiple_choice.md", "exec"), names)
-    assert str(names["best"]) == lines[1].split("\t")[1]
+    loading, _, rest = code.partition("context, question")
+    using = rest.partition("]\n")[2]
+    for task in ("de", "sw"):
+        rows = [json.loads(line) for line in (tmp_path / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()]
+        _, *lines = (tmp_path / f"out/predictions_{task}.txt").read_text(encoding="utf-8").splitlines()
+        names: dict[str, Any] = {"question": "What was the cause?"}
+        exec(compile(loading, "docs/multiple_choice.md", "exec"), names)
+        right = 0
+        for i, (row, line) in enumerate(zip(rows, lines, strict=True)):
+            names |= {"context": row["premise"], "choices": row.get("choices") or [row["choice1"], row["choice2"]]}
+            exec(compile(using, "docs/multiple_choice.md", "exec"), names)
+            assert line == f"{i}\t{names['best']}"
+            right += names["best"] == row["label"]
+        assert results[f"predict_{task}_accuracy"] == pytest.approx(right / 8)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs XCOPA's files in ../shared/data")
