@@ -53,6 +53,11 @@ class ChoiceRow:
     seconds: Sequence[str]
     label: int | None
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.first, *self.seconds)
+
 
 def find_choice_columns(
     task: str,
@@ -125,6 +130,11 @@ def read_row(row: Mapping[str, Any], columns: ChoiceColumns, place: str) -> Choi
     return ChoiceRow(first, seconds, _label(row.get(columns.label), choices, keys, place))
 
 
+def is_unlabelled(value: Any) -> bool:
+    """Whether a row has no label: null, empty, `-` or -1."""
+    return is_missing(value) or value in (-1, "-1")
+
+
 def _first(names: Sequence[str], usual: Sequence[str]) -> str | None:
     return next((name for name in usual if name in names), None)
 
@@ -171,7 +181,7 @@ def _from_json(text: str) -> Any:
 
 
 def _label(value: Any, choices: Sequence[str], keys: Sequence[str], place: str) -> int | None:
-    if is_missing(value) or value in (-1, "-1"):
+    if is_unlabelled(value):
         return None
     text = str(value)
     found = {i for i, name in enumerate(choices) if isinstance(value, str) and name == value}

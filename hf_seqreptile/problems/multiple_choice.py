@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..metrics.classes import accuracy
 from ..scores import Metric
 from .choice_features import NUM_CHOICES, ChoiceCollator, choice_loss, encode_choices
-from .choice_rows import ChoiceColumns, ChoiceRow, find_choice_columns, read_row
+from .choice_rows import ChoiceColumns, find_choice_columns, is_unlabelled, read_row
 from .labels import warn_of_missing_labels
 from .problem import IS_CUT, Problem, Splits, Tasks
 from .text_features import LABEL_IDS
@@ -96,8 +96,8 @@ class MultipleChoice(Problem):
             text
             for split, of_split in tasks.items()
             for task, dataset in of_split.items()
-            for row in self._rows(task, dataset, split)
-            for text in (row.first, *row.seconds)
+            for number, row in enumerate(dataset, 1)
+            for text in read_row(row, self._columns(task, dataset), f"{_where(task, split)}, row {number}").texts
         }
 
     def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
@@ -118,7 +118,8 @@ class MultipleChoice(Problem):
         encoded, unlabelled = {}, {}
         for task, dataset in tasks.items():
             columns = self._columns(task, dataset, needs_label=split != "test")
-            labelled = [i for i, row in enumerate(self._rows(task, dataset, split)) if row.label is not None]
+            labels = dataset[columns.label][:] if columns.label in dataset.column_names else ()
+            labelled = [i for i, label in enumerate(labels) if not is_unlabelled(label)]
             unlabelled[task] = len(dataset) - len(labelled)
             if not labelled and split != "test":
                 raise InputError(
@@ -184,10 +185,6 @@ class MultipleChoice(Problem):
                 f"column of labels with --label_column_name."
             )
         return columns
-
-    def _rows(self, task: str, dataset: Dataset, split: str) -> list[ChoiceRow]:
-        columns, where = self._columns(task, dataset), _where(task, split)
-        return [read_row(row, columns, f"{where}, row {number}") for number, row in enumerate(dataset, 1)]
 
 
 def predicted_choices(logits: Any, dataset: Dataset) -> np.ndarray:

@@ -272,6 +272,12 @@ class TextClassification(Problem):
         """Whether the labels of all tasks are numbers to predict."""
         wanted: bool | None = self.args.do_regression
         if wanted is not None:
+            for _, task, dataset in _each(tasks):
+                if wanted and class_label_names(dataset, self._columns[task].label):
+                    raise InputError(
+                        f"Task {task!r} has classes with names, which are no numbers to predict. Leave "
+                        f"--do_regression out."
+                    )
             return wanted
         kinds = {
             task: holds_numbers(dataset, self._columns[task].label)
