@@ -176,6 +176,36 @@ def test_the_whole_sample_has_a_head_a_kind_of_label(place: Place) -> None:
         assert shown == read_predictions(whole.path("whole", f"predict_results_{task}.txt"))
 
 
+def test_a_head_that_a_model_lacks_is_not_scored(
+    place: Place, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be a new one, whose scores say nothing; in training it is one, and told of."""
+    train = ["--method", "mtl", "--max_steps", "2", "--do_train"]
+    tasks = ["mood-de", "mood-sw", "paraphrase-de"]
+
+    def run(output: str, model: str, languages: list[str], *arguments: str) -> str:
+        own = Place(place.folder, "run_glue", model, ["--dataset_name", "sample", "--languages", *languages])
+        code = own.main(*own.arguments(output, *arguments))
+        text = capsys.readouterr().err
+        assert code == (2 if "error: " in text else 0)
+        return text
+
+    run("heads", place.model, tasks, *train, "--do_eval")
+    model = str(place.path("heads"))
+    run("again", model, tasks, "--do_eval")
+    first, again = (place.json(output, "eval_results.json") for output in ("heads", "again"))
+    assert again["eval_mood-sw_loss"] == pytest.approx(first["eval_mood-sw_loss"])
+    lacking = "has no head 'mood-sw', only mood-de, paraphrase-de"
+    assert lacking in run("other", model, ["mood-sw", "paraphrase-de"], "--do_eval")
+    run("new", model, ["mood-sw", "paraphrase-de"], *train)
+    assert f"{lacking}: it begins anew, on the encoder." in caplog.text
+    message = run("one", model, ["mood-sw"], "--do_eval")
+    assert "has several heads (mood-de, paraphrase-de), and these tasks share one. Give the folder of one, " in message
+    run("one", f"{model}/mood-de", ["mood-sw"], "--do_eval")
+    one = place.json("one", "eval_results.json")["eval_mood-sw_loss"]
+    assert one == pytest.approx(first["eval_mood-sw_loss"])
+
+
 def test_tasks_of_glue_are_named_once() -> None:
     def refusal(**arguments: object) -> str:
         with pytest.raises(InputError) as caught:
