@@ -1,6 +1,7 @@
 """Inner steps on the tiny tasks written out, for the reference loops of the methods with slow weights."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -14,11 +15,17 @@ Weights = Mapping[str, torch.Tensor]
 Batch = Mapping[str, torch.Tensor]
 
 
-def draws_of(name: str, dataset: Dataset, batch_size: int = 4, seed: int = 42) -> Callable[[int], Batch]:
+def draws_of(
+    name: str,
+    dataset: Dataset,
+    batch_size: int = 4,
+    seed: int = 42,
+    collate: Callable[[list[Any]], Batch] | None = None,
+) -> Callable[[int], Batch]:
     """A task's batch of each number, as trainers with these arguments take them."""
+    collate = collate or DataCollatorForTokenClassification(tiny.tokenizer())
     lengths = [len(ids) for ids in dataset["input_ids"]]
     stream = TaskStream(name, len(dataset), batch_size, seed, lengths)
-    collate = DataCollatorForTokenClassification(tiny.tokenizer())
     return lambda number: collate([dataset[int(row)] for row in stream.draw(number)])
 
 

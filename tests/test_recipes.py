@@ -60,7 +60,17 @@ def dry_run(script: str, *arguments: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_every_table_has_its_recipe() -> None:
-    assert {path.stem for path in (ROOT / "recipes").glob("*.yaml")} == RECIPES.keys()
+    assert {path.stem for path in (ROOT / "recipes").glob("*.yaml")} == {*RECIPES, "glue"}
+
+
+@pytest.mark.parametrize("method", ["mtl", "recadam", "reptile", "seq_reptile"])
+def test_a_dry_run_of_glue(method: str, no_network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Table 9, with the methods that it compares."""
+    printed = dry_run("run_glue", path_of("glue"), "--method", method, capsys=capsys)
+    assert f"Dry run ({method})" in printed and "bert-base-cased" in printed
+    assert "cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb" in printed
+    assert "5 epochs of ⌈ΣN_t / 32⌉ batches" in printed and "2e-05, linear" in printed
+    assert f"⌈949,098 / 32⌉ = {math.ceil(949_098 / 32):,}" in Path(path_of("glue")).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("method", tiny.EVERY_METHOD)

@@ -12,13 +12,15 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..errors import InputError
 from .multi_head_folder import ENCODER, HEADS_FILE, check_head_name, heads_in
 
 OF_A_HEAD = ("architectures", "id2label", "label2id", "problem_type")
 """What the heads' configurations may differ in, whatever becomes of the encoder's."""
+SCRATCH = ".heads-"
+"""What the name of a folder begins with in which a model is written before it takes its place."""
 
 
 class MultiHeadModel(nn.Module):
@@ -49,8 +51,8 @@ class MultiHeadModel(nn.Module):
         self.encoder: PreTrainedModel = getattr(donor, donor.base_model_prefix)
         for name, model in models.items():
             _check_same(name, getattr(model, model.base_model_prefix), self.encoder)
-            if model.config is self.encoder.config:
-                model.config = copy.deepcopy(model.config)
+            # Models may share one, and a `forward` may write what kind of labels its first batch has into it.
+            model.config = copy.deepcopy(model.config)
             del model._modules[model.base_model_prefix]
             # Found by the head, and not among its modules.
             model.__dict__[model.base_model_prefix] = self.encoder
@@ -76,18 +78,8 @@ class MultiHeadModel(nn.Module):
         return cls(models)
 
     def forward(self, head: str, **inputs: Any) -> Any:
-        """What the head's own `forward` returns for `inputs`.
-
-        Raises:
-            InputError: no head of that name, or one whose encoder was replaced by a copy.
-        """
-        module = self.head(head)
-        if module.base_model is not self.encoder:
-            raise InputError(
-                f"Head {head!r} has an encoder of its own: the heads were copied apart from it, as PEFT does with "
-                f"modules_to_save=['heads']. Name the layers within the heads, such as modules_to_save=['classifier']."
-            )
-        return module(**inputs)
+        """What the head's own `forward` returns for `inputs`. Errors are those of [`head`]."""
+        return self.head(head)(**inputs)
 
     @property
     def head_names(self) -> list[str]:
@@ -98,12 +90,16 @@ class MultiHeadModel(nn.Module):
         """The head of that name.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or it is no longer one above the encoder.
         """
         if name not in self._keys:
             raise InputError(f"The model has no head {name!r}. Known: {', '.join(self._keys)}.")
         module = self.heads[_key(name)]
-        assert isinstance(module, PreTrainedModel)
+        if not isinstance(module, PreTrainedModel) or module.base_model is not self.encoder:
+            raise InputError(
+                f"Head {name!r} is not above the model's encoder any more: it was copied apart, as PEFT does with a "
+                f"whole head in modules_to_save. Name the layers within the heads: modules_to_save=['classifier']."
+            )
         return module
 
     # What trainers and methods ask of a model of transformers; all of it is the encoder's.
@@ -119,6 +115,11 @@ class MultiHeadModel(nn.Module):
         return self.encoder.config
 
     @property
+    def main_input_name(self) -> str:
+        """The encoder's: what a batch's tokens are counted by."""
+        return self.encoder.main_input_name
+
+    @property
     def name_or_path(self) -> str:
         """What the encoder was loaded from."""
         return str(self.encoder.name_or_path)
@@ -129,13 +130,18 @@ class MultiHeadModel(nn.Module):
         return self.encoder.device
 
     @property
-    def is_gradient_checkpointing(self) -> bool:
+    def is_activation_checkpointing(self) -> bool:
         """Whether the encoder computes its activations anew in the backward pass."""
-        return self.encoder.is_gradient_checkpointing
+        return self.encoder.is_activation_checkpointing
 
-    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """The same, as PEFT asks for it."""
+        return self.is_activation_checkpointing
+
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
         """As of any model of transformers."""
-        self.encoder.gradient_checkpointing_enable(*args, **kwargs)
+        self.encoder.activation_checkpointing_enable(*args, **kwargs)
 
     def enable_input_require_grads(self) -> None:
         """As of any model of transformers."""
@@ -147,9 +153,7 @@ class MultiHeadModel(nn.Module):
 
     # Its folders.
 
-    def save_pretrained(
-        self, folder: str | Path, tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None
-    ) -> None:
+    def save_pretrained(self, folder: str | Path, tokenizers: Mapping[str, Any] | None = None) -> None:
         """Write a folder for each head, which transformers alone loads, and the encoder's, `encoder`.
 
         They appear together: where writing fails, as on a full disk, those of before are still there. Heads of an
@@ -157,32 +161,45 @@ class MultiHeadModel(nn.Module):
 
         Args:
             folder: where; `heads.json` names the heads.
-            tokenizers: of each head; the encoder gets that of the first. Default: none is written.
+            tokenizers: or image processors, of each head; the encoder gets that of the first. Default: none is written.
+
+        Raises:
+            InputError: an adapter is in the model.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".heads-") as scratch:
-            self._write(Path(scratch), tokenizers or {})
-            stale = heads_in(folder) or []
-            (folder / HEADS_FILE).unlink(missing_ok=True)
-            for name in {*stale, *self._keys, ENCODER}:
-                shutil.rmtree(folder / name, ignore_errors=True)
-            for name in (*self._keys, ENCODER):
-                (Path(scratch) / name).rename(folder / name)
-        text = json.dumps({"heads": self.head_names}, indent=2, ensure_ascii=False)
-        # Last: it says that all the others are there.
-        (folder / HEADS_FILE).write_text(text + "\n", encoding="utf-8")
+        for left in folder.glob(f"{SCRATCH}*"):
+            # By a process that was killed.
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
+            old, new = Path(scratch) / "old", Path(scratch) / "new"
+            old.mkdir()
+            new.mkdir()
+            self._write(new, tokenizers or {})
+            # The file that names the heads goes first and comes last: it says that all the others are there.
+            for name in dict.fromkeys([HEADS_FILE, *(heads_in(folder) or []), *self._keys, ENCODER]):
+                if (folder / name).exists():
+                    (folder / name).rename(old / name)
+            for name in (*self._keys, ENCODER, HEADS_FILE):
+                (new / name).rename(folder / name)
 
-    def _write(self, folder: Path, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> None:
+    def _write(self, folder: Path, tokenizers: Mapping[str, Any]) -> None:
         for name in self._keys:
             with self._whole(name) as model:
                 tensors = model.state_dict()
+                if any(key not in tensors for key in self._keys[name]):
+                    raise InputError(
+                        f"Head {name!r} cannot be written: its layers are not those that it was made of, as where an "
+                        f"adapter (PEFT, LoRA) is in them. Merge it first: model.merge_and_unload()."
+                    )
                 model.save_pretrained(folder / name, state_dict={key: tensors[key] for key in self._keys[name]})
             if name in tokenizers:
                 tokenizers[name].save_pretrained(folder / name)
         self.encoder.save_pretrained(folder / ENCODER)
         for tokenizer in list(tokenizers.values())[:1]:
             tokenizer.save_pretrained(folder / ENCODER)
+        text = json.dumps({"heads": self.head_names}, indent=2, ensure_ascii=False)
+        (folder / HEADS_FILE).write_text(text + "\n", encoding="utf-8")
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[PreTrainedModel]:

@@ -10,7 +10,7 @@ from ..json_text import parse_json
 ENCODER, HEADS_FILE = "encoder", "heads.json"
 OTHER_FOLDERS = ("runs", "clusters", "logs")
 """What else an output folder may hold."""
-SUFFIXES_OF_FILES = (".json", ".jsonl", ".md", ".txt", ".png")
+SUFFIXES_OF_FILES = (".json", ".jsonl", ".md", ".txt", ".png", ".safetensors")
 
 
 def heads_in(folder: Path) -> list[str] | None:
@@ -39,7 +39,7 @@ def check_head_name(name: str) -> str:
         InputError: it cannot.
     """
     is_taken = name in (ENCODER, *OTHER_FOLDERS) or name.startswith("checkpoint-") or name.endswith(SUFFIXES_OF_FILES)
-    if is_taken or name.startswith(".") or not name.isprintable() or PureWindowsPath(name).name != name:
+    if not name or is_taken or name[0] == "." or not name.isprintable() or PureWindowsPath(name).name != name:
         raise InputError(
             f"A head cannot be called {name!r}: it names a folder, beside those of the encoder and the checkpoints "
             f"and the files of a run. Rename it."

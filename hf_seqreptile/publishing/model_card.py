@@ -52,7 +52,7 @@ def write_model_card(
     dataset_name: str | None,
     tables: ScoreTables,
     zero_shot: Sequence[str],
-    metric: Metric | None,
+    metric: Metric | str | None,
     of_tasks: Mapping[str, TaskFacts] | None = None,
     eval_dataset_name: str | None = None,
     trims_vocabulary: bool = False,
@@ -76,7 +76,7 @@ def write_model_card(
         dataset_name: a Hub id or `sample`; anything else, and `None`, is called local files.
         tables: for each split its rows of scores. The row named as the method becomes the card's evaluation results.
         zero_shot: the languages without training examples.
-        metric: which metric the scores are; `None` without scores.
+        metric: which metric the scores are, or its name, `f1`; `None` without scores.
         of_tasks: by task, what it has not in common with the others, where tasks have heads of their own.
         eval_dataset_name: what the scores are of, named as `dataset_name`. Default: that one.
         trims_vocabulary: whether the offline encoder was started with the tokens of the texts alone.
@@ -106,7 +106,7 @@ def write_model_card(
         languages=list(training.sizes) if languages is None else languages,
         tables=tables,
         zero_shot=zero_shot,
-        metric=metric,
+        metric=Metric(metric) if isinstance(metric, str) else metric,
         of_tasks=of_tasks or {},
         name=name or folder.resolve().name,
         license=license,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from .process_average import average_over_processes
+from .process_average import average_over_processes, average_statistics
 from .task_datasets import LABELS_IN_BATCH, TASK_OF_BATCH
 from .task_parts import TaskPartsMixin
 
@@ -46,7 +46,8 @@ class DrawLossMixin(TaskPartsMixin):
         # Model heads differ in what they do with a label count. Without one, all return the mean over the labels of
         # the micro-batch, which `compute_loss` turns into that micro-batch's share of its draw's loss.
         self.model_accepts_loss_kwargs = False
-        if compute_batch_loss is not None and self.args.label_smoothing_factor:
+        losses = compute_batch_loss.values() if isinstance(compute_batch_loss, Mapping) else [compute_batch_loss]
+        if any(loss is not None for loss in losses) and self.args.label_smoothing_factor:
             raise InputError(
                 "--label_smoothing_factor has no effect on a loss of one's own, compute_batch_loss; remove it, and "
                 "smooth the labels there."
@@ -90,6 +91,9 @@ class DrawLossMixin(TaskPartsMixin):
         """Called after the backward pass of a draw's last micro-batch, before gradients are clipped."""
         if is_last_of_step and self.processes_share_draws and not self.trainer_averages_gradients:
             average_over_processes(self.accumulated_parameters())
+            if self.args.ddp_broadcast_buffers is not False:
+                assert self.model is not None
+                average_statistics(self.model)
 
     def accumulated_parameters(self) -> list[nn.Parameter]:
         """The parameters whose gradients simply add up over a step's draws."""

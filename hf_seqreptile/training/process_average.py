@@ -1,4 +1,4 @@
-"""Gradients averaged over the processes by us, where DistributedDataParallel would leave some of them out."""
+"""Gradients and statistics averaged over the processes by us, where DistributedDataParallel would leave some out."""
 
 from collections.abc import Sequence
 
@@ -23,3 +23,17 @@ def average_over_processes(parameters: Sequence[nn.Parameter]) -> None:
             gradient /= dist.get_world_size()
             dist.all_reduce(gradient)
             parameter.grad = gradient
+
+
+@torch.no_grad()
+def average_statistics(model: nn.Module) -> None:
+    """Make running statistics, such as BatchNorm's, the mean over the processes; without processes, leave them.
+
+    DistributedDataParallel keeps them alike, though not where it is told not to average gradients.
+    """
+    if not dist.is_initialized():
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer /= dist.get_world_size()
+            dist.all_reduce(buffer)

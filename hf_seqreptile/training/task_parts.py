@@ -114,11 +114,18 @@ class TaskPartsMixin(Trainer):
         return head
 
     def check_task_parts(self, tasks: Iterable[str]) -> None:
-        """Refuse tasks of which something is missing.
+        """Refuse tasks of which something is missing, and tokenizers that are not those of the heads.
 
         Raises:
             InputError: as said.
         """
+        given, model = self.head_processing_classes, self.several_heads
+        if given and (model is None or set(given) != set(model.head_names)):
+            known = ", ".join(model.head_names) if model else "one, without a name; give its own alone"
+            raise InputError(
+                f"processing_class is a dict by head, with entries for {', '.join(given)}, but the model's heads are "
+                f"{known}."
+            )
         for task in tasks:
             self.head_of(task)
             for name in OF_TASK:

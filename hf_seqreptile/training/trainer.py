@@ -403,7 +403,10 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
         elif self.args.should_save:
             folder = Path(output_dir) if output_dir else self.args.folder
             with failed_writes_explained(folder):
-                model.save_pretrained(folder, self.head_processing_classes)
+                of_heads: Mapping[str, Any] = self.head_processing_classes
+                if not of_heads and self.processing_class is not None:
+                    of_heads = dict.fromkeys(model.head_names, self.processing_class)
+                model.save_pretrained(folder, of_heads)
                 self.run_args.save(folder)
 
     def multitask_state(self) -> dict[str, Any]:
