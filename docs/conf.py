@@ -42,6 +42,7 @@ CONTENTS = {
         "docs/natural_language_inference",
         "docs/run_glue",
         "docs/run_multitask",
+        "docs/multiple_choice",
         "docs/zero_shot",
         "docs/choosing",
         "docs/several_processes",

@@ -1,6 +1,7 @@
 """The pretrained model and its tokenizer, from the Hub, a folder, or the bundled offline encoder."""
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from .class_head import load_with_labels
 from .multi_head_folder import ENCODER, heads_in
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
 from .word_tokens import load_for_words
+
+logger = logging.getLogger(__name__)
 
 MODEL = "model_name_or_path"
 ProblemType = Literal["regression", "single_label_classification"]
@@ -66,16 +69,32 @@ class ModelArguments:
         return {}
 
 
-def load_head(args: ModelArguments, head: str) -> ModelArguments:
+def load_head(args: ModelArguments, head: str, will_train: bool = True) -> ModelArguments:
     """The arguments for one head of several: of a folder with several heads, the folder of that head.
 
-    A head that the folder does not have is new, on its encoder.
+    A head that the folder does not have is new, on its encoder, and a warning tells.
+
+    Args:
+        args: which model.
+        head: its name.
+        will_train: whether a new head would learn anything.
+
+    Raises:
+        InputError: the folder does not have the head, which will not be trained.
     """
-    heads = heads_in(Path(str(args.model_name_or_path)))
+    path = str(args.model_name_or_path)
+    heads = heads_in(Path(path))
     if heads is None:
         return args
-    folder = Path(str(args.model_name_or_path)) / (head if head in heads else ENCODER)
-    return dataclasses.replace(args, model_name_or_path=str(folder))
+    if head not in heads:
+        lacks = f"--{MODEL} {path} has no head {head!r}, only {', '.join(heads)}"
+        if not will_train:
+            raise InputError(
+                f"{lacks}. Evaluate tasks that these were trained on, or say in a file for run_multitask.py which "
+                f"`head` a task has."
+            )
+        logger.warning("%s: it begins anew, on the encoder.", lacks)
+    return dataclasses.replace(args, model_name_or_path=str(Path(path) / (head if head in heads else ENCODER)))
 
 
 def load_model(
@@ -105,6 +124,11 @@ def load_model(
     path = check_model_arguments(args)
     if path == OFFLINE_ENCODER:
         path = str(build_offline_encoder(texts() if args.trim_vocabulary else None))
+    if (heads := heads_in(Path(path))) is not None:
+        raise InputError(
+            f"--{MODEL} {path} has several heads ({', '.join(heads)}), and these tasks share one. Give the folder of "
+            f"one, {Path(path) / heads[0]}, or {Path(path) / ENCODER} for a new head."
+        )
     hub = {
         "cache_dir": args.cache_dir,
         "revision": args.model_revision,

@@ -1,5 +1,6 @@
 """Labels: those that several tasks share, and those that a model predicts."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from datasets import Dataset
 from ..data.text import shown
 from ..errors import InputError
 from .problem import Splits
+
+logger = logging.getLogger(__name__)
 
 
 def labels_by_task(tasks: Splits, labels_of: Callable[[str, Dataset], Sequence[str]]) -> dict[str, list[str]]:
@@ -46,6 +49,26 @@ def misspelled(label: str, other: str) -> str:
 def mend_of_unknown(for_training: bool) -> str:
     """What helps where a row has a label that the model does not know."""
     return "Mend the row." if for_training else "Mend the row, or train on examples with that label."
+
+
+def warn_of_missing_labels(
+    unlabelled: Mapping[str, int], split: str, every: int, examples: str, others: str = ""
+) -> None:
+    """Warn of examples without a label; silent where there are none.
+
+    Args:
+        unlabelled: how many each task has.
+        split: their split; those of the test split are predicted.
+        every: how many examples there are, of all tasks.
+        examples: what they are called.
+        others: what else to say of those tasks in the test split.
+    """
+    if of_tasks := [f"{task} {number:,}" for task, number in unlabelled.items() if number]:
+        logger.warning(
+            "%s: %s of %s %s have no label (null, empty or -) and are %s: %s.", split,
+            f"{sum(unlabelled.values()):,}", f"{every:,}", examples,
+            f"predicted, but not scored{others}" if split == "test" else "left out", ", ".join(of_tasks),
+        )  # fmt: skip
 
 
 def task_with_all_labels(labels_by_task: Mapping[str, Collection[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from .multiple_choice import MultipleChoice
 from .parts_of_speech import PartsOfSpeech
 from .problem import Problem
 from .question_answering import QuestionAnswering
@@ -15,4 +16,5 @@ PROBLEMS: Mapping[str, type[Problem]] = {
     "qa": QuestionAnswering,
     "nli": SequenceClassification,
     "text": TextClassification,
+    "choice": MultipleChoice,
 }

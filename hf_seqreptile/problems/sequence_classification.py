@@ -107,9 +107,6 @@ class SequenceClassification(TextClassification):
     def _glue_head(self) -> None:
         return None
 
-    def _check_arguments(self) -> None:
-        """None of them is about columns."""
-
     def _notes(self, labels: str) -> list[str]:
         return []
 

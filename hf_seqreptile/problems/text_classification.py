@@ -24,7 +24,13 @@ from ..metrics.classes import accuracy, f1, matthews_correlation
 from ..metrics.correlations import correlations
 from ..models.loading import ModelArguments
 from ..scores import Metric
-from .labels import defining_splits, labels_by_task, predicted_labels, task_with_all_labels
+from .labels import (
+    defining_splits,
+    labels_by_task,
+    predicted_labels,
+    task_with_all_labels,
+    warn_of_missing_labels,
+)
 from .problem import IS_CUT, Problem, Splits, Tasks
 from .several_heads import several_heads
 from .text_arguments import TextClassificationArguments, TextClassificationModelArguments
@@ -74,7 +80,6 @@ class TextClassification(Problem):
             if task not in self._columns:
                 self._columns[task] = self._find_columns(task, dataset)
             self._columns[task].check(task, dataset, needs_label=split != "test")
-        self._check_arguments()
         self.problem_type = "regression" if self._are_numbers(tasks) else "single_label_classification"
         if self.is_regression:
             self.metric = Metric("pearson")
@@ -119,8 +124,14 @@ class TextClassification(Problem):
         """The name of the head of each task, of all splits; an instance of the class serves the tasks of one head.
 
         Each task of GLUE has one of its own, but `mnli-mm` has that of `mnli`. Others share one where their labels fit
-        together, as [`heads_by_labels`] says.
+        together, as `heads_by_labels` says.
+
+        Raises:
+            InputError: a task whose head cannot be told, or a column that is named for a task that there is not.
         """
+        names = {task for _, task, _ in _each(tasks)}
+        check_tasks_named(args.text_column_names, names, "text_column_names")
+        check_tasks_named(args.label_column_name, names, "label_column_name")
         if args.task_names:
             return {task: HEADS.get(task, task) for _, task, _ in _each(tasks)}
         return heads_by_labels(tasks, args.label_column_name, args.do_regression)
@@ -175,7 +186,8 @@ class TextClassification(Problem):
         kinds = {one.example for one in columns.values()}
         examples = f"{kinds.pop()}s" if len(kinds) == 1 else "examples"
         self.warn_of_cuts(encoded, split, max_length, tokenizer, examples)
-        self._warn_of_missing_labels(unlabelled, split, sum(map(len, tasks.values())), examples)
+        others = "; nor are the others of these tasks" if self.is_regression else ""
+        warn_of_missing_labels(unlabelled, split, sum(map(len, tasks.values())), examples, others)
         if split == "train":
             self._warn_of_few_labels(encoded, examples.removesuffix("s"))
         lacks_some = {task for task, number in unlabelled.items() if number and self.is_regression and is_test}
@@ -238,11 +250,6 @@ class TextClassification(Problem):
         args = self.args
         return find_columns(task, dataset, args.text_column_names, args.label_column_name, [args.task_column])
 
-    def _check_arguments(self) -> None:
-        """Refuse arguments that do not go with the tasks."""
-        check_tasks_named(self.args.text_column_names, self._columns, "text_column_names")
-        check_tasks_named(self.args.label_column_name, self._columns, "label_column_name")
-
     def _notes(self, labels: str) -> list[str]:
         """What was found: a line on labels, and on the columns of texts."""
         by_columns: dict[str, list[str]] = {}
@@ -265,6 +272,12 @@ class TextClassification(Problem):
         """Whether the labels of all tasks are numbers to predict."""
         wanted: bool | None = self.args.do_regression
         if wanted is not None:
+            for _, task, dataset in _each(tasks):
+                if wanted and class_label_names(dataset, self._columns[task].label):
+                    raise InputError(
+                        f"Task {task!r} has classes with names, which are no numbers to predict. Leave "
+                        f"--do_regression out."
+                    )
             return wanted
         kinds = {
             task: holds_numbers(dataset, self._columns[task].label)
@@ -298,15 +311,6 @@ class TextClassification(Problem):
         taken = tokenizer.num_special_tokens_to_add(pair=most == 2)
         content, example = ("two texts", "pair") if most == 2 else ("a text", "text")
         return self.max_length(tokenizer, taken, content, example, least=most)
-
-    def _warn_of_missing_labels(self, unlabelled: Mapping[str, int], split: str, every: int, examples: str) -> None:
-        if of_tasks := [f"{task} {number:,}" for task, number in unlabelled.items() if number]:
-            outcome = "predicted, but not scored" if split == "test" else "left out"
-            others = "; nor are the others of these tasks" if split == "test" and self.is_regression else ""
-            logger.warning(
-                "%s: %s of %s %s have no label (null, empty or -) and are %s%s: %s.", split,
-                f"{sum(unlabelled.values()):,}", f"{every:,}", examples, outcome, others, ", ".join(of_tasks),
-            )  # fmt: skip
 
     def _warn_of_few_labels(self, encoded: Tasks, example: str) -> None:
         found = {task: set(dataset.unique(LABEL_IDS)) for task, dataset in encoded.items()}

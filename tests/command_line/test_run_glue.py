@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from hf_seqreptile import InputError
 from hf_seqreptile.problems.text_arguments import TextClassificationArguments
@@ -152,6 +152,58 @@ def test_mnli_is_evaluated_on_both_of_its_genres(place: Place, glue: Path) -> No
     for task in ("mnli", "mnli-mm"):
         assert len(read_predictions(place.path("mnli", f"predict_results_{task}.txt"))) == 4
     assert list(place.json("mnli", "config.json")["id2label"].values()) == ["entailment", "neutral", "contradiction"]
+
+
+def test_the_whole_sample_has_a_head_a_kind_of_label(place: Place) -> None:
+    """Moods share one, so do paraphrases; each task of numbers has its own, and predicts with transformers alone."""
+    whole = Place(place.folder, "run_glue", place.model, ["--dataset_name", "sample"])
+    settings = ["--method", "mtl", "--max_steps", "3", "--do_train", "--do_predict"]
+    printed = whole.printed_by(*whole.arguments("whole", *settings))
+    heads = {"mood-de", "paraphrase-de", "similarity-en", "similarity-es"}
+    folders = {path.name for path in whole.path("whole").iterdir() if path.is_dir()}
+    assert folders == heads | {"encoder", "checkpoint-3"}
+    assert "mood-de: 2 classes: negative, positive. Texts: text (mood-de, mood-en, mood-sw).\n" in printed
+    assert "similarity-en: Numbers to predict. Texts: sentence1 and sentence2 (similarity-en).\n" in printed
+    named = whole.json("whole", "scores.json")["metric"]
+    assert named["name"] == "score" and dict(named["of_tasks"])["similarity-es"] == "pearson"
+    for task, head in (("mood-sw", "mood-de"), ("similarity-es", "similarity-es")):
+        classify = pipeline("text-classification", model=str(whole.path("whole", head)))
+        texts = [
+            row["text"] if "text" in row else {"text": row["sentence1"], "text_pair": row["sentence2"]}
+            for row in rows(task, "test")
+        ]
+        shown = [f"{one['score']:.3f}" if head == task else one["label"] for one in classify(texts)]
+        assert shown == read_predictions(whole.path("whole", f"predict_results_{task}.txt"))
+
+
+def test_a_head_that_a_model_lacks_is_not_scored(
+    place: Place, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be a new one, whose scores say nothing; in training it is one, and told of."""
+    train = ["--method", "mtl", "--max_steps", "2", "--do_train"]
+    tasks = ["mood-de", "mood-sw", "paraphrase-de"]
+
+    def run(output: str, model: str, languages: list[str], *arguments: str) -> str:
+        own = Place(place.folder, "run_glue", model, ["--dataset_name", "sample", "--languages", *languages])
+        code = own.main(*own.arguments(output, *arguments))
+        text = capsys.readouterr().err
+        assert code == (2 if "error: " in text else 0)
+        return text
+
+    run("heads", place.model, tasks, *train, "--do_eval")
+    model = str(place.path("heads"))
+    run("again", model, tasks, "--do_eval")
+    first, again = (place.json(output, "eval_results.json") for output in ("heads", "again"))
+    assert again["eval_mood-sw_loss"] == pytest.approx(first["eval_mood-sw_loss"])
+    lacking = "has no head 'mood-sw', only mood-de, paraphrase-de"
+    assert lacking in run("other", model, ["mood-sw", "paraphrase-de"], "--do_eval")
+    run("new", model, ["mood-sw", "paraphrase-de"], *train)
+    assert f"{lacking}: it begins anew, on the encoder." in caplog.text
+    message = run("one", model, ["mood-sw"], "--do_eval")
+    assert "has several heads (mood-de, paraphrase-de), and these tasks share one. Give the folder of one, " in message
+    run("one", f"{model}/mood-de", ["mood-sw"], "--do_eval")
+    one = place.json("one", "eval_results.json")["eval_mood-sw_loss"]
+    assert one == pytest.approx(first["eval_mood-sw_loss"])
 
 
 def test_tasks_of_glue_are_named_once() -> None:

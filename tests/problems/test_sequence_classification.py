@@ -56,7 +56,9 @@ def test_other_names_stay_as_they_are() -> None:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name.endswith("text_classification")]
+    return [
+        record.getMessage() for record in caplog.records if record.name.endswith(("text_classification", ".labels"))
+    ]
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), "", " ", "-"], ids=repr)

@@ -73,7 +73,6 @@ def test_the_columns_of_texts(columns: tuple[str, ...], options: dict[str, Any],
             {"text_column_names": "body"},
             "--text_column_names: body is not a column of task 'task0'",
         ),
-        (("title",), {"text_column_names": {"mood": "title"}}, "--text_column_names: unknown task 'mood'"),
         (("a", "b", "c"), {"text_column_names": ["a", "b", "c"]}, "Give one column of texts, or two for pairs"),
         (("a", "b"), {"text_column_names": ["a", "a"]}, "none of them twice"),
         (("a", "b"), {"text_column_names": "label"}, r"none of them that of labels \('label'\)"),
@@ -181,6 +180,9 @@ def test_labels_with_a_decimal_point_are_numbers_to_predict(
 def test_whole_numbers_are_to_be_predicted_where_that_is_said(tokenizer: PreTrainedTokenizerBase) -> None:
     of = problem(texts([1, 5, 3]), do_regression=True)
     assert of.labels is None and labels_of(of, texts([1, 5, 3]), tokenizer) == [1.0, 5.0, 3.0]
+    named = Features({"sentence": Value("string"), "label": ClassLabel(names=["bad", "good"])})
+    with pytest.raises(InputError, match="Task 'task0' has classes with names, which are no numbers to predict"):
+        problem(texts([0, 1]).cast(named), do_regression=True)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf], ids=str)

@@ -81,3 +81,16 @@ def test_each_task_of_glue_has_its_own() -> None:
     train = tasks(qnli=names, rte=names, mnli=["entailment", "neutral"])
     found = heads(train, tasks(mnli=["neutral"], **{"mnli-mm": ["neutral"]}), task_names=["qnli", "rte", "mnli"])
     assert found == {"qnli": "qnli", "rte": "rte", "mnli": "mnli", "mnli-mm": "mnli"}
+
+
+def test_columns_may_be_named_for_tasks_of_other_heads() -> None:
+    train = tasks(mood=["bad", "good"], topic=["art", "sport"])
+    named = TextClassificationArguments(text_column_names={"mood": "text"}, label_column_name={"topic": "label"})
+    problem = TextClassification.made_of({"train": train}, named)
+    assert problem.notes == [
+        "mood: 2 classes: bad, good. Texts: text (mood).",
+        "topic: 2 classes: art, sport. Texts: text (topic).",
+    ]
+    for wrong in ({"text_column_names": {"moon": "text"}}, {"label_column_name": {"moon": "label"}}):
+        with pytest.raises(InputError, match=f"--{next(iter(wrong))}: unknown task 'moon'. Did you mean 'mood'"):
+            TextClassification.made_of({"train": train}, TextClassificationArguments(**wrong))
