@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from _pytest.mark import ParameterSet
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -25,6 +27,12 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(60))]
 
 EVERY_METHOD = [method if method != "torchjd" else "torchjd:MGDA" for method in METHODS]
 """What can be typed after `--method`, with one of TorchJD's weightings."""
+
+
+def methods(*fast: str) -> list[ParameterSet]:
+    """Every method, as the values of a parametrized test; those that are not `fast` are slow."""
+    assert {*fast} <= {*EVERY_METHOD}
+    return [pytest.param(each, marks=() if each in fast else pytest.mark.slow) for each in EVERY_METHOD]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

@@ -12,8 +12,8 @@ import pytest
 from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassification
 
 from hf_seqreptile.models.loading import ModelArguments, load_model
-from tests import scripts
-from tests.scripts import SEQ_REPTILE, Workplace, main, write
+from tests import forks, scripts
+from tests.scripts import SEQ_REPTILE, Workplace, end_as, main, write
 
 SOUND = '{"tokens": ["Bonn", "is"], "ner_tags": ["B-LOC", "O"]}\n'
 
@@ -46,7 +46,7 @@ def refusal(place: Workplace, capsys: pytest.CaptureFixture, tmp_path: Path) -> 
 
 
 def test_the_process_says_it_on_stderr_and_exits_with_2(place: Workplace) -> None:
-    process = place.run(*place.arguments("process", "--do_train", "--inner_steps", "0"))
+    process = forks.completed(end_as, "run_ner", place.arguments("process", "--do_train", "--inner_steps", "0"))
     assert process.returncode == 2
     assert process.stderr.strip().splitlines()[-1] == "error: --inner_steps (K) is 0; it must be at least 1."
     assert "Traceback" not in process.stderr and process.stdout == ""
