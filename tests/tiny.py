@@ -1,6 +1,7 @@
 """A model and tasks small enough that a test trains them in a second."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def model(seed: int = 0, dropout: float = 0.1, layers: int = 1) -> BertForTokenC
     return BertForTokenClassification(config)
 
 
+@cache
 def task(size: int, seed: int) -> Dataset:
     """Sentences of 3 to 12 words whose tags depend on the words, so that there is something to learn."""
     random = np.random.default_rng(seed)
