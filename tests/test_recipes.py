@@ -214,6 +214,7 @@ def test_what_is_missing_or_senseless_is_refused(
 # Real runs of the recipes, on data of the same form.
 
 
+@pytest.mark.slow
 def test_a_dry_run_asks_a_hub_for_nothing(tmp_path: Path) -> None:
     place = Place(tmp_path, "run_qa", "org/none", [])
     with LocalHub(tmp_path / "served") as hub:

@@ -78,9 +78,13 @@ def arguments(folder: Path, **changes: Any) -> MultiTaskTrainingArguments:
         "inner_steps": 4, "outer_learning_rate": 0.5, "save_strategy": "no", "logging_steps": 3, "report_to": "none",
         "disable_tqdm": True, "use_cpu": True,
     }  # fmt: skip
-    if changes.get("method", "seq_reptile") not in ("seq_reptile", "reptile"):
+    method = changes.get("method", "seq_reptile")
+    if method not in ("seq_reptile", "reptile"):
         del settings["inner_steps"], settings["outer_learning_rate"]
-    if changes.get("method") == "recadam":
+        if method != "stl" and not changes.get("all_tasks_each_step"):
+            # The default, 8, would take most of the time of the tests.
+            settings["tasks_per_step"] = 3
+    if method == "recadam":
         # The defaults are for small learning rates and thousands of steps.
         settings |= {"recadam_gamma": 50.0, "recadam_t0": 6.0}
     return MultiTaskTrainingArguments(**(settings | changes))

@@ -256,6 +256,7 @@ def hub(place: Workplace) -> LocalHub:
     return LocalHub(root)
 
 
+@pytest.mark.slow
 def test_model_and_data_of_the_hub_and_then_offline_from_the_cache(place: Workplace) -> None:
     def arguments(output: str) -> list[str]:
         return [

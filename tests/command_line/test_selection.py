@@ -11,7 +11,7 @@ OPTIONS = {"run_ner": "--return_entity_level_metrics", "run_qa": "--version_2_wi
 """An option of each script that adds metrics."""
 
 
-@pytest.fixture(scope="module", params=SCRIPTS)
+@pytest.fixture(scope="module", params=["run_ner", "run_qa", pytest.param("run_xnli", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place_of(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -42,7 +42,7 @@ def test_a_plateau_is_one_of_the_problems_metric(place: Place) -> None:
     assert seen.code == 2 and "error: --lr_scheduler_kwargs has mode" in seen.err and seen.trainer is None
 
 
-@pytest.mark.parametrize("has_option", [False, True])
+@pytest.mark.parametrize("has_option", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_metric_of_an_evaluation_may_select(place: Place, has_option: bool) -> None:
     if has_option and place.script not in OPTIONS:
         pytest.skip("has no option that adds metrics")
