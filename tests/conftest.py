@@ -3,6 +3,7 @@
 import gc
 import os
 
+import pytest
 from hypothesis import settings
 
 # Two test processes with two threads each on two cores wait for each other most of the time.
@@ -10,8 +11,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 # A time is never a test: how long an example takes says how busy the machine is.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("fast", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With the slow tests hypothesis tries as many examples as by default."""
+    settings.load_profile("fast" if config.option.markexpr else "thorough")
 
 
 def pytest_collection_finish() -> None:
