@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -205,17 +206,21 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=identifier)
-def test_arguments_exist(page: Path) -> None:
+@cache
+def known_arguments() -> set[str]:
     parsers = [
         HfArgumentParser((problem.model_arguments, problem.arguments, MultiTaskTrainingArguments))
         for problem in PROBLEMS
     ]
     known = {action.dest for parser in parsers for action in parser._actions} | OTHER_TOOLS | OTHER_ARGUMENTS
     other_groups = (SyntheticArguments, ClusteringArguments, DryRunArguments)
-    known |= {argument.name for group in other_groups for argument in fields(group)}
+    return known | {argument.name for group in other_groups for argument in fields(group)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_arguments_exist(page: Path) -> None:
     named = set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text(encoding="utf-8")))
-    assert named <= known
+    assert named <= known_arguments()
 
 
 def test_every_figure_has_a_page() -> None:
