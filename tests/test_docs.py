@@ -231,6 +231,13 @@ def test_every_figure_has_a_page() -> None:
         assert f"`{result.name}`" in page.splitlines()[0] and f"| [{result.name}]({result.name}.md) |" in overview
 
 
+def test_the_page_of_the_api_has_what_the_package_exports() -> None:
+    modules = re.findall(r"automodule:: (\S+)", (ROOT / "docs/api.md").read_text(encoding="utf-8"))
+    documented = {name for module in modules for name in vars(importlib.import_module(module))}
+    assert set(hf_seqreptile.__all__) <= documented
+
+
+@pytest.mark.slow
 def test_the_site_builds(tmp_path: Path) -> None:
     """Without a warning: every page is in the side bar, every link and every name of the API is found."""
     pytest.importorskip("furo")
