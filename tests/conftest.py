@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -20,7 +21,19 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("fast" if config.option.markexpr else "thorough")
 
 
-def pytest_collection_finish() -> None:
-    """Set aside what is there by now: accelerate collects garbage in every training, and would go through it."""
+def set_aside() -> None:
+    """Leave out what is there by now: accelerate collects garbage in every training, and would go through it."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import."""
+    set_aside()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_by_others() -> Iterator[None]:
+    """What the tests of a module made the libraries import, after all else of them is gone."""
+    yield
+    set_aside()
