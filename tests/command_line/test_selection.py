@@ -4,14 +4,17 @@ import pytest
 
 from hf_seqreptile.scores import TIMINGS
 from tests.scripts import Place
-from tests.stock_runs import SCRIPTS, place_of, run
+from tests.stock_runs import place_of, run
 
 PLATEAU = ("--lr_scheduler_type", "reduce_lr_on_plateau", "--eval_strategy", "steps", "--eval_steps", "2")
 OPTIONS = {"run_ner": "--return_entity_level_metrics", "run_qa": "--version_2_with_negative"}
 """An option of each script that adds metrics."""
 
 
-@pytest.fixture(scope="module", params=["run_ner", "run_qa", pytest.param("run_xnli", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=["run_ner", "run_qa", *(pytest.param(name, marks=pytest.mark.slow) for name in ("run_xnli", "run_glue"))],
+)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place_of(tmp_path_factory.mktemp(request.param), request.param)
 
