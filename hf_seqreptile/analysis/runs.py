@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..methods import method_class
 from ..models.multi_head_folder import heads_in
 from ..models.offline_encoder import OFFLINE_ENCODER
+from ..problems.multiple_choice import MultipleChoice
 from ..problems.problem import Problem
 from ..problems.question_answering import QuestionAnswering
 from ..problems.sequence_classification import SequenceClassification
@@ -33,6 +34,7 @@ PROBLEMS: dict[str, type[Problem]] = {
     "ForTokenClassification": TokenClassification,
     "ForSequenceClassification": SequenceClassification,
     "ForQuestionAnswering": QuestionAnswering,
+    "ForMultipleChoice": MultipleChoice,
 }
 """The problem, by what a model's class is called."""
 PROBLEMS_OF_ADAPTERS: dict[str, type[Problem]] = {
@@ -232,8 +234,8 @@ def _problem(config: Mapping[str, Any], folder: Path) -> type[Problem]:
         if name in architecture:
             return problem
     raise InputError(
-        f"{folder}: its model is {architecture or kind or 'of no named class'}; runs of run_ner.py, run_qa.py and "
-        f"run_xnli.py can be read."
+        f"{folder}: its model is {architecture or kind or 'of no named class'}; runs of this package's scripts can be "
+        f"read."
     )
 
 
