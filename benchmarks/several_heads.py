@@ -65,12 +65,12 @@ class Experiment:
 
 EXPERIMENTS = {
     "glue": Experiment(
-        GLUE, 320, 1e-4,
+        GLUE, 200, 1e-4,
         ("run_glue", "--task_names", *GLUE, "--glue_dir", "TASKS", "--max_seq_length", "64",
-         "--model_name_or_path", "MODEL", "--max_eval_samples", "500"),
+         "--model_name_or_path", "MODEL", "--max_eval_samples", "300"),
     ),
     "mixed": Experiment(
-        MIXED, 200, 2e-4,
+        MIXED, 120, 2e-4,
         ("run_multitask", "TASKS/tasks.yaml", "--model_name_or_path", "offline-multilingual", "--trim_vocabulary"),
     ),
 }  # fmt: skip
@@ -156,7 +156,7 @@ def write_tasks(data: Path, folder: Path) -> None:
     }
     for task, (train, validation) in files.items():
         tasks[task] |= {"train_file": str(data / train), "validation_file": str(data / validation)}
-        tasks[task]["max_eval_samples"] = 500
+        tasks[task]["max_eval_samples"] = 300
     (folder / "tasks.yaml").write_text(json.dumps(tasks, indent=1), encoding="utf-8")
 
 

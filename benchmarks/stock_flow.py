@@ -375,7 +375,7 @@ class PostProcessing:
     """
 
     def __init__(self, flows: Flows, examples: Tasks, logits: Logits | None = None) -> None:
-        self.folder, self.ours, self.tasks = flows.folder, flows.ours, examples
+        self.folder, self.problem, self.tasks = flows.folder, flows.ours, examples
         self.stock: Any = flows.stock_features(examples, "validation")
         self.ours = flows.our_features(examples, "validation")
         check_same_inputs(self.stock, self.ours)
@@ -397,7 +397,7 @@ class PostProcessing:
         """Answers by question; the candidates are made as well."""
         answers: dict[str, str] = {}
         for _, data, logits in self.our_logits():
-            found = self.ours.predict_answers(logits, data)
+            found = self.problem.predict_answers(logits, data)
             answers |= dict(zip(found.ids, found.texts, strict=True))
             found.candidates()
         return answers
@@ -416,7 +416,7 @@ class PostProcessing:
 
     def write(self, task: str, data: Dataset, logits: Any) -> None:
         """One task's files of ours."""
-        self.ours.write_predictions(self.folder, "eval", f"_{task}", PredictionOutput(logits, None, None), data)
+        self.problem.write_predictions(self.folder, "eval", f"_{task}", PredictionOutput(logits, None, None), data)
 
     def stock_scores(self) -> dict[str, float]:
         """Files, exact match and F1; by our metric, since the one of `evaluate` is downloaded."""
@@ -430,7 +430,7 @@ class PostProcessing:
         """The same, over all tasks' questions; of a task first the scores, then the files, as the trainer does it."""
         totals: dict[str, float] = defaultdict(float)
         for task, data, logits in self.our_logits():
-            scores = self.ours.compute_metrics(EvalPrediction(logits, None), data)  # type: ignore[arg-type]
+            scores = self.problem.compute_metrics(EvalPrediction(logits, None), data)  # type: ignore[arg-type]
             for name, score in scores.items():
                 totals[name] += score * len(self.tasks[task]) / len(self.examples)
             self.write(task, data, logits)

@@ -55,6 +55,7 @@ from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.data import load_tasks
 from hf_seqreptile.models.loading import ModelArguments, load_model
 from hf_seqreptile.problems.token_classification import TokenClassification, TokenClassificationArguments
+from hf_seqreptile.training.task_datasets import LABELS_IN_BATCH, TASK_OF_BATCH
 
 RESULT = Path(__file__).parent / "results" / "task_gradients.json"
 SENTENCES, TOKENS, LABELS = 8, 64, 7
@@ -118,7 +119,10 @@ def ours(method: str, **settings: Any) -> Callable[[PreTrainedModel, Sequence[Ba
             trainer.restore_multitask_state(None)
 
         def step() -> None:
-            window = iter([{"task": name, **batch} for name, batch in zip(names, batches, strict=True)])
+            named = zip(names, batches, strict=True)
+            window = iter(
+                [{TASK_OF_BATCH: n, LABELS_IN_BATCH: batch["labels"].numel(), **batch} for n, batch in named]
+            )
             for inputs in trainer.get_batch_samples(window, len(batches), trainer.args.device)[0]:
                 trainer.training_step(model, inputs)
 

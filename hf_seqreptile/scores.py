@@ -29,11 +29,13 @@ class Metric:
         name: `f1`, `accuracy`.
         perfect: the value of a perfect score: 1, or 100 where the problem's official script reports percent.
         of_tasks: of a metric that stands for another in each task, each task's name and that metric's.
+        problems: likewise each task's name and that of its kind of problem, of which there are means too.
     """
 
     name: str
     perfect: float = 1.0
     of_tasks: tuple[tuple[str, str], ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -51,8 +53,18 @@ class Metric:
 
     def as_json(self) -> dict[str, Any]:
         """As scores.json has it."""
-        own = {"name": self.name, "perfect": self.perfect}
-        return own | ({"of_tasks": dict(self.of_tasks)} if self.of_tasks else {})
+        of_tasks = {"of_tasks": dict(self.of_tasks), "problems": dict(self.problems)}
+        return {"name": self.name, "perfect": self.perfect} | {key: value for key, value in of_tasks.items() if value}
+
+    def means_by_problem(self, scores: "Scores") -> dict[str, float]:
+        """The mean score of each problem that has several tasks, all of them scored, beside other problems."""
+        kinds = dict(self.problems)
+        groups = {kind: [task for task, of_task in kinds.items() if of_task == kind] for kind in kinds.values()}
+        return {
+            f"{kind} {AVERAGE}": sum(scores[task] for task in tasks) / len(tasks)
+            for kind, tasks in groups.items()
+            if len(groups) > 1 < len(tasks) and all(task in scores for task in tasks)
+        }
 
     def fraction(self, value: float) -> float:
         """A reported value as a fraction of the perfect one."""
@@ -121,6 +133,9 @@ def score_table(rows: ScoreRows, title: str, metric: Metric | None = None) -> st
         title: stands over the names, with the unit.
         metric: what the scores are, for the columns' headings. Default: the tasks' names alone.
     """
+    if metric is not None:
+        means = {name: metric.means_by_problem(scores) for name, scores in rows.items()}
+        rows = {name: {**scores, **means[name]} for name, scores in rows.items()}
     columns = list(dict.fromkeys(task for scores in rows.values() for task in scores if task != AVERAGE))
     if any(AVERAGE in scores for scores in rows.values()):
         columns.append(AVERAGE)

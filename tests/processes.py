@@ -18,7 +18,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import TrainerCallback
 
-from tests import tiny
+from tests import forks, tiny
 
 LIMIT = 240
 """Seconds after which processes that wait for each other in vain are ended."""
@@ -29,9 +29,7 @@ def together(processes: int, function: Callable[..., Any], *args: Any) -> list[A
 
     `function` is one that a module holds; what it returns can be pickled. Where a process raises or dies, this raises.
     """
-    # A server that has imported everything once and forks: an import takes longer than most tests.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = forks.server()
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -21,6 +21,8 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import BertConfig, BertModel, BertTokenizer
 
+from tests import forks
+
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "hf_seqreptile/data/sample"
 SAMPLE_LANGUAGES = ["de", "sw", "tr"]
@@ -228,18 +230,14 @@ class Place:
     def kill_and_continue(self, arguments: list[str], output: str) -> None:
         """Start the command, kill it some time after its first checkpoint, and run it again to its end."""
         arguments = [*arguments, "--output_dir", str(self.path(output))]
-        delay = random.uniform(0, 1)
-        with subprocess.Popen(
-            self.command(*arguments), cwd=self.folder, env=self.environment(), stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:  # fmt: skip
-            while process.poll() is None and not list(self.path(output).glob("checkpoint-*/trainer_state.json")):
+        delay = random.uniform(0, 0.5)
+        with forks.started(self.path(f"{output}.log"), end_as, self.script, arguments) as process:
+            while process.exitcode is None and not list(self.path(output).glob("checkpoint-*/trainer_state.json")):
                 time.sleep(0.01)
             time.sleep(delay)
-            process.send_signal(signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL, (
-            f"it ended before it was killed, {delay:.2f} s after a checkpoint"
-        )
+            process.kill()
+            process.join()
+        assert process.exitcode == -signal.SIGKILL, f"it ended before it was killed, {delay:.2f} s after a checkpoint"
         assert not self.path(output, "train_results.json").exists()
         assert "Continuing from" in self.printed_by(*arguments)
 
@@ -253,6 +251,7 @@ class Place:
         }
         output = f"of-{method.replace(':', '-')}"
         settings = [*own.get(method, []), *arguments, "--do_train", "--do_eval", "--max_steps", "4"]
+        settings += ["--max_train_samples", "8", "--max_eval_samples", "4"]
         assert self.main(*self.arguments(output, "--method", method, *settings)) == 0
         folder = f"{output}/de" if method == "stl" else output
         assert self.path(folder, "model.safetensors").is_file()
@@ -315,6 +314,11 @@ def main(*arguments: str, script: str = "run_ner") -> int:
         assert isinstance(exit_.code, int)
         return exit_.code
     return 0
+
+
+def end_as(script: str, arguments: Iterable[str]) -> None:
+    """Run a script in this process, and end it as the script ends."""
+    importlib.import_module(script).main(list(arguments))
 
 
 def scores(

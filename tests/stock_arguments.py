@@ -165,8 +165,8 @@ def has_bar(seen: Seen) -> bool:
 
 
 EVALUATING = ("--eval_strategy", "steps", "--eval_steps", "1")
-OFTEN_AND_FAST = (*EVALUATING, "--learning_rate", "0.1")
-"""So that the scores of evaluations differ."""
+OFTEN_AND_FAST = (*EVALUATING, "--learning_rate", "0.1", "--warmup_steps", "3")
+"""So that the scores of evaluations differ: the first step, at a learning rate of 0, changes nothing."""
 SAVING = ("--save_strategy", "steps", "--save_steps", "2")
 BY_EPOCHS = ("--max_steps", "-1", "--num_train_epochs", "2")
 NO_EFFECT = "has no effect here"

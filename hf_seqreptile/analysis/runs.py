@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..methods import method_class
 from ..models.multi_head_folder import heads_in
 from ..models.offline_encoder import OFFLINE_ENCODER
+from ..problems.multiple_choice import MultipleChoice
 from ..problems.problem import Problem
 from ..problems.question_answering import QuestionAnswering
 from ..problems.sequence_classification import SequenceClassification
@@ -33,6 +34,7 @@ PROBLEMS: dict[str, type[Problem]] = {
     "ForTokenClassification": TokenClassification,
     "ForSequenceClassification": SequenceClassification,
     "ForQuestionAnswering": QuestionAnswering,
+    "ForMultipleChoice": MultipleChoice,
 }
 """The problem, by what a model's class is called."""
 PROBLEMS_OF_ADAPTERS: dict[str, type[Problem]] = {
@@ -232,8 +234,8 @@ def _problem(config: Mapping[str, Any], folder: Path) -> type[Problem]:
         if name in architecture:
             return problem
     raise InputError(
-        f"{folder}: its model is {architecture or kind or 'of no named class'}; runs of run_ner.py, run_qa.py and "
-        f"run_xnli.py can be read."
+        f"{folder}: its model is {architecture or kind or 'of no named class'}; runs of this package's scripts can be "
+        f"read."
     )
 
 
@@ -277,9 +279,11 @@ def _read_scores(folder: Path) -> tuple[ScoreTables, list[str], Metric | None]:
 def _metric(content: Any, path: Path) -> Metric:
     named: dict[str, Any] = content if isinstance(content, dict) else {}
     name, perfect, of_tasks = named.get("name"), named.get("perfect", 0), named.get("of_tasks", {})
+    problems = named.get("problems", {})
     is_metric = isinstance(name, str) and isinstance(perfect, int | float) and perfect > 0
-    check(is_metric and isinstance(of_tasks, dict) and are_texts([*of_tasks.values()]), path, "`metric` is none")
-    return Metric(str(name), perfect, tuple(of_tasks.items()))
+    are_tables = all(isinstance(table, dict) and are_texts([*table.values()]) for table in (of_tasks, problems))
+    check(is_metric and are_tables, path, "`metric` is none")
+    return Metric(str(name), perfect, tuple(of_tasks.items()), tuple(problems.items()))
 
 
 def _is_logged(entry: Any) -> bool:

@@ -161,7 +161,7 @@ class MultiHeadModel(nn.Module):
 
         Args:
             folder: where; `heads.json` names the heads.
-            tokenizers: or image processors, of each head; the encoder gets that of the first. Default: none is written.
+            tokenizers: or image processors, of each head; the encoder gets the first one's. Default: none is written.
 
         Raises:
             InputError: an adapter is in the model.

@@ -1,6 +1,7 @@
 """From the logits of features to the answers of questions, as text."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..feature_columns import WINDOWS_OF
+from ..json_text import encode_text, numbers_as_json
 from .answer_spans import Floats, Spans, best_spans, join, null_spans, ranks
 from .context_windows import OUTSIDE
 
@@ -68,24 +70,32 @@ class AnswerPredictions:
         The probability is the softmax of the scores of these candidates. "No answer" is always one of them, if it is
         a possible answer.
         """
+        texts, numbers, bounds = self._candidates()
+        values = zip(texts, *(column.tolist() for column in numbers.values()), strict=True)
+        rows = [dict(zip(("text", *numbers), row, strict=True)) for row in values]
+        return [rows[start:end] for start, end in pairwise(bounds)]
+
+    def candidates_as_json(self) -> list[str]:
+        """The JSON text of each question's [`candidates`], for files; faster than to encode them."""
+        texts, numbers, bounds = self._candidates()
+        columns = [map(encode_text, texts), *map(numbers_as_json, numbers.values())]
+        pattern = "{" + ", ".join(f'"{name}": %s' for name in ("text", *numbers)) + "}"
+        rows = [pattern % row for row in zip(*columns, strict=True)]
+        return [f"[{', '.join(rows[start:end])}]" for start, end in pairwise(bounds)]
+
+    def _candidates(self) -> tuple[list[str], dict[str, NDArray[np.floating]], list[int]]:
+        """Texts and numbers of all questions' candidates, (candidates,), and where those of each begin and end."""
         spans = self._with_nulls()
         questions, scores = spans.examples, spans.scores
         bounds = np.searchsorted(questions, np.arange(len(self.ids) + 1))
         weights = np.exp(scores - scores[bounds[questions]])
-        probabilities = weights / np.bincount(questions, weights)[questions]
-        columns = (questions, spans.starts, spans.ends, spans.start_logits, spans.end_logits, probabilities)
-        rows = [
-            {
-                "text": self.contexts[question][start:end],
-                "start_logit": start_logit,
-                "end_logit": end_logit,
-                "probability": probability,
-            }
-            for question, start, end, start_logit, end_logit, probability in zip(
-                *(column.tolist() for column in columns), strict=True
-            )
-        ]
-        return [rows[start:end] for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
+        places = zip(*(column.tolist() for column in (questions, spans.starts, spans.ends)), strict=True)
+        numbers = {
+            "start_logit": spans.start_logits,
+            "end_logit": spans.end_logits,
+            "probability": weights / np.bincount(questions, weights)[questions],
+        }
+        return [self.contexts[question][start:end] for question, start, end in places], numbers, bounds.tolist()
 
     def _with_nulls(self) -> Spans:
         """The reported candidates, "no answer" among them; it also stands in where a question has no other."""

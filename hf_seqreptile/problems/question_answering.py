@@ -1,8 +1,7 @@
 """Extractive question answering: the answer is a piece of the context."""
 
-import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
 from ..errors import InputError
+from ..json_text import encode_text
 from ..metrics import MLQAMetric, SquadMetric, SquadV2Metric
 from ..scores import Metric
 from .answer_checks import QuestionRows, check_columns
@@ -210,15 +210,15 @@ class QuestionAnswering(Problem):
         `{stage}_null_odds{suffix}.json` by how much the score of "no answer" is above the best one.
         """
         answers = self.predict_answers(prediction.predictions, features)  # type: ignore[arg-type]
-        encode = json.JSONEncoder(ensure_ascii=False).encode
-        contents: dict[str, list] = {"predictions": answers.texts, "nbest_predictions": answers.candidates()}
+        contents: dict[str, Iterable[str]] = {
+            "predictions": map(encode_text, answers.texts),
+            "nbest_predictions": answers.candidates_as_json(),
+        }
         if answers.nulls is not None:
-            contents["null_odds"] = answers.null_odds.tolist()
+            contents["null_odds"] = map(encode_text, answers.null_odds.tolist())
         for name, values in contents.items():
             # A question a line: to indent takes the encoder in Python, which is several times as slow.
-            lines = (
-                f"{encode(question)}: {encode(value)}" for question, value in zip(answers.ids, values, strict=True)
-            )
+            lines = (f"{encode_text(question)}: {value}" for question, value in zip(answers.ids, values, strict=True))
             text = "{\n" + ",\n".join(lines) + "\n}\n"
             (folder / f"{stage}_{name}{suffix}.json").write_text(text, encoding="utf-8")
 

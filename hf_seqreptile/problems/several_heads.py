@@ -95,7 +95,11 @@ class SeveralHeads(Problem):
         shared = set(own.values())
         if len(shared) == 1:
             return shared.pop()
-        return Metric(SCORE, of_tasks=tuple((task, metric.name) for task, metric in own.items()))
+        return Metric(
+            SCORE,
+            of_tasks=tuple((task, metric.name) for task, metric in own.items()),
+            problems=tuple((task, self.of_task(task).args.problem) for task in own),
+        )
 
     def head_of(self, task: str) -> str | None:
         """As in the parent."""

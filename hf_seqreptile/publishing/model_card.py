@@ -20,7 +20,7 @@ from .file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE, TRAINING_PLOT
 from .hub_repository import hub_id
 from .settings_table import settings_table
 from .training_facts import TaskFacts, TrainingFacts
-from .usage import LINES, usage
+from .usage import AUTO_PEFT_CLASSES, LINES, usage
 
 OFFLINE_BASE_MODEL = "intfloat/multilingual-e5-small"
 BUNDLED_SAMPLE = "sample"
@@ -266,7 +266,7 @@ def _body(run: _Run) -> str:
 def _usage(run: _Run) -> list[str]:
     model = multi_head(run.model)
     if model is None or run.adapters:
-        if run.pipeline_tag not in LINES:
+        if run.pipeline_tag not in (AUTO_PEFT_CLASSES if run.adapters else LINES):
             return []
         lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold, texts=run.texts)
         return ["## Use it", f"```python\n{lines}\n```"]

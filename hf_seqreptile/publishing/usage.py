@@ -13,7 +13,10 @@ AUTO_CLASSES = {
     "token-classification": "AutoModelForTokenClassification",
     "text-classification": "AutoModelForSequenceClassification",
     "question-answering": "AutoModelForQuestionAnswering",
+    "multiple-choice": "AutoModelForMultipleChoice",
 }
+WITHOUT_PIPELINE = ("question-answering", "multiple-choice")
+"""Problems that transformers has no pipeline for, so that their lines always load the model."""
 
 TOKEN_CLASSIFICATION = """\
 {imports}from transformers import pipeline
@@ -67,10 +70,25 @@ allowed[cls, cls] = True  # it stands for "no answer", which prints an empty lin
 scores[cls, cls] -= {threshold}  # --null_score_diff_threshold
 """
 
+MULTIPLE_CHOICE = """\
+import torch
+{imports}from transformers import {names}
+
+name = {name}  # this folder, or the model's id on the Hub
+tokenizer, model = AutoTokenizer.from_pretrained({place}), {load}
+context, question = "Anna slept late.", "What was the effect?"
+choices = ["She was early.", "She missed the bus."]
+pairs = [context] * len(choices), [f"{{question}} {{choice}}" for choice in choices]
+inputs = tokenizer(*pairs, padding=True, truncation=True, return_tensors="pt")
+with torch.no_grad():
+    logits = model(**{{key: values[None] for key, values in inputs.items()}}).logits[0]
+print(choices[logits.argmax().item()])"""
+
 LINES = {
     "token-classification": TOKEN_CLASSIFICATION,
     "text-classification": TEXT_CLASSIFICATION,
     "question-answering": QUESTION_ANSWERING,
+    "multiple-choice": MULTIPLE_CHOICE,
 }
 
 
@@ -93,8 +111,7 @@ def usage(
         texts: of an example that is classified, one or a pair.
         head: the subfolder of `name` that the model lies in. Default: none.
     """
-    # Question answering has no pipeline in transformers, so its lines always load the model.
-    has_pipeline, has_adapters = pipeline_tag != "question-answering", hasattr(model, "peft_config")
+    has_pipeline, has_adapters = pipeline_tag not in WITHOUT_PIPELINE, hasattr(model, "peft_config")
     names, imports, load, argument = "AutoTokenizer", "", "", "name"
     place = "name" if head is None else f"name, subfolder={json.dumps(head, ensure_ascii=False)}"
     if has_adapters:

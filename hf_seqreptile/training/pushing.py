@@ -18,6 +18,7 @@ PIPELINE_TAGS = {
     "ForTokenClassification": "token-classification",
     "ForSequenceClassification": "text-classification",
     "ForQuestionAnswering": "question-answering",
+    "ForMultipleChoice": "multiple-choice",
     "ForMaskedLM": "fill-mask",
 }
 """The Hub's name of a problem, by how the names of its models' classes end."""

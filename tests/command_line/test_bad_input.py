@@ -12,8 +12,8 @@ import pytest
 from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassification
 
 from hf_seqreptile.models.loading import ModelArguments, load_model
-from tests import scripts
-from tests.scripts import SEQ_REPTILE, Workplace, main, write
+from tests import forks, scripts
+from tests.scripts import SEQ_REPTILE, Workplace, end_as, main, write
 
 SOUND = '{"tokens": ["Bonn", "is"], "ner_tags": ["B-LOC", "O"]}\n'
 
@@ -46,7 +46,7 @@ def refusal(place: Workplace, capsys: pytest.CaptureFixture, tmp_path: Path) -> 
 
 
 def test_the_process_says_it_on_stderr_and_exits_with_2(place: Workplace) -> None:
-    process = place.run(*place.arguments("process", "--do_train", "--inner_steps", "0"))
+    process = forks.completed(end_as, "run_ner", place.arguments("process", "--do_train", "--inner_steps", "0"))
     assert process.returncode == 2
     assert process.stderr.strip().splitlines()[-1] == "error: --inner_steps (K) is 0; it must be at least 1."
     assert "Traceback" not in process.stderr and process.stdout == ""
@@ -305,14 +305,23 @@ def small_disk(tmp_path: Path) -> Any:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="mounts a small disk")
+@pytest.mark.parametrize(
+    ("with_checkpoints", "without"),
+    [([200], [24]), pytest.param([150, 240, 255], [8, 36, 40], marks=pytest.mark.slow)],
+)
 def test_a_full_disk_while_saving(
-    place: Workplace, small_disk: Callable[[int], Path], capsys: pytest.CaptureFixture
+    place: Workplace,
+    small_disk: Callable[[int], Path],
+    capsys: pytest.CaptureFixture,
+    with_checkpoints: list[int],
+    without: list[int],
 ) -> None:
     """Whichever of a checkpoint's files meets the end of the disk, the checkpoint before survives and is used."""
     arguments = place.arguments("unused", *SEQ_REPTILE, "--do_train")
-    assert main(*arguments, "--output_dir", str(place.path("whole")), "--save_steps", "5") == 0
-    expected = place.files("whole")["model.safetensors"]
-    for size in (150, 200, 240, 255):
+    whole = f"whole-{len(without)}"
+    assert main(*arguments, "--output_dir", str(place.path(whole)), "--save_steps", "5") == 0
+    expected = place.files(whole)["model.safetensors"]
+    for size in with_checkpoints:
         disk = small_disk(size)
         output = ["--output_dir", str(disk / "out")]
         assert main(*arguments, *output, "--save_steps", "5") == 2
@@ -323,6 +332,6 @@ def test_a_full_disk_while_saving(
         assert main(*arguments, *output, "--save_steps", "5") == 0
         assert "Continuing from" in capsys.readouterr().out
         assert (disk / "out" / "model.safetensors").read_bytes() == expected
-    for size in (8, 24, 36, 40):
+    for size in without:
         assert main(*arguments, "--output_dir", str(small_disk(size) / "out"), "--save_strategy", "no") == 2
         assert "No space left" in (error := capsys.readouterr().err) or "the disk is full" in error

@@ -55,7 +55,9 @@ def test_plan_and_scores_name_tasks_and_metrics(place: Place, printed: str) -> N
     heading = " +".join(rf"\| +{task} \({'F1' if metric == 'f1' else metric}\)" for task, metric in METRICS.items())
     assert re.search(heading.replace("(F1)", "(F1)"), printed)
     results, scores = place.json("out", "all_results.json"), place.json("out", "scores.json")
-    assert scores["metric"] == {"name": "score", "perfect": 1.0, "of_tasks": METRICS}
+    assert scores["metric"] == {"name": "score", "perfect": 1.0, "of_tasks": METRICS, "problems": HEADS}
+    # The three tasks of named entities have a mean of their own.
+    assert re.search(r"\| +qa \(F1\) \| +ner avg \| +avg \|", printed)
     own = {task: results[f"eval_{task}_{metric}"] / (100 if task == "qa" else 1) for task, metric in METRICS.items()}
     assert scores["scores"]["validation"]["seq_reptile"] == pytest.approx(own | {"avg": sum(own.values()) / len(own)})
     assert results["eval_score"] == results["eval_avg_score"] == pytest.approx(sum(own.values()) / len(own))

@@ -256,6 +256,7 @@ def hub(place: Workplace) -> LocalHub:
     return LocalHub(root)
 
 
+@pytest.mark.slow
 def test_model_and_data_of_the_hub_and_then_offline_from_the_cache(place: Workplace) -> None:
     def arguments(output: str) -> list[str]:
         return [
@@ -287,7 +288,7 @@ def test_model_and_data_of_the_hub_and_then_offline_from_the_cache(place: Workpl
 def test_a_killed_run_ends_where_the_uninterrupted_one_ends(place: Workplace) -> None:
     """Once, as a user would do it; tests/faults/ has all methods and the moments that are hard to hit."""
     arguments = place.arguments(
-        "whole", *SEQ_REPTILE, "--do_train", "--do_eval", "--max_steps", "250", "--save_steps", "3",
+        "whole", *SEQ_REPTILE, "--do_train", "--do_eval", "--max_steps", "90", "--save_steps", "3",
         "--save_total_limit", "3", "--eval_strategy", "steps", "--eval_steps", "40",
     )  # fmt: skip
     assert main(*arguments) == 0

@@ -283,7 +283,7 @@ def test_two_processes(place: Place, tmp_path: Path) -> None:
     assert place.files("resumed/double")["model.safetensors"] == place.files("double")["model.safetensors"]
 
 
-@pytest.mark.parametrize("method", tiny.EVERY_METHOD)
+@pytest.mark.parametrize("method", tiny.methods("pcgrad"))
 def test_every_method_trains(place: Place, method: str) -> None:
     assert 0 <= place.train_briefly(method, *SHORT)["eval_f1"] <= 100
 

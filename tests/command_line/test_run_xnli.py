@@ -76,6 +76,7 @@ def test_accuracy_of_every_language_and_its_average(place: Place, printed: str) 
     assert results["predict_samples"] == sum(len(pairs(each, "test")) for each in SAMPLE_LANGUAGES)
 
 
+@pytest.mark.slow
 def test_the_folder_serves_where_this_package_is_not_installed(place: Place, printed: str) -> None:
     """In a pipeline, and by the code that its card shows."""
     assert place.card("out").data.pipeline_tag == "text-classification"
@@ -181,7 +182,7 @@ def test_two_processes(place: Place, tmp_path: Path) -> None:
         assert single[f"predictions_{language}.txt"] == double[f"predictions_{language}.txt"]
 
 
-@pytest.mark.parametrize("method", tiny.EVERY_METHOD)
+@pytest.mark.parametrize("method", tiny.methods("stl", "gradnorm"))
 def test_every_method_trains(place: Place, method: str) -> None:
     assert 0 <= place.train_briefly(method)["eval_accuracy"] <= 1
 

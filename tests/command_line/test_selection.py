@@ -4,14 +4,17 @@ import pytest
 
 from hf_seqreptile.scores import TIMINGS
 from tests.scripts import Place
-from tests.stock_runs import SCRIPTS, place_of, run
+from tests.stock_runs import place_of, run
 
 PLATEAU = ("--lr_scheduler_type", "reduce_lr_on_plateau", "--eval_strategy", "steps", "--eval_steps", "2")
 OPTIONS = {"run_ner": "--return_entity_level_metrics", "run_qa": "--version_2_with_negative"}
 """An option of each script that adds metrics."""
 
 
-@pytest.fixture(scope="module", params=SCRIPTS)
+@pytest.fixture(
+    scope="module",
+    params=["run_ner", "run_qa", *(pytest.param(name, marks=pytest.mark.slow) for name in ("run_xnli", "run_glue"))],
+)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place_of(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -42,7 +45,7 @@ def test_a_plateau_is_one_of_the_problems_metric(place: Place) -> None:
     assert seen.code == 2 and "error: --lr_scheduler_kwargs has mode" in seen.err and seen.trainer is None
 
 
-@pytest.mark.parametrize("has_option", [False, True])
+@pytest.mark.parametrize("has_option", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_metric_of_an_evaluation_may_select(place: Place, has_option: bool) -> None:
     if has_option and place.script not in OPTIONS:
         pytest.skip("has no option that adds metrics")

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 from tests import scripts
 from tests.scripts import Place
 from tests.stock_arguments import ENTRIES, table
-from tests.stock_runs import SCRIPTS, Seen, place_of, run
+from tests.stock_runs import METRICS, SCRIPTS, Seen, place_of, run
 
 IN_MAKE_TEST = {
     "max_grad_norm", "auto_find_batch_size", "per_device_eval_batch_size", "eval_accumulation_steps",
@@ -20,7 +20,7 @@ IN_MAKE_TEST = {
 """The arguments that are tried without the slow tests, beside those that are refused; in `run_ner` alone."""
 
 
-@pytest.fixture(scope="module", params=SCRIPTS)
+@pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place_of(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -47,6 +47,7 @@ def test_every_argument_has_an_entry() -> None:
     assert ENTRIES.keys() == {one.name for one in fields(TrainingArguments)}
 
 
+@pytest.mark.parametrize("place", SCRIPTS, indirect=True)
 @pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.refused])
 def test_it_is_refused_by_its_name_when_arguments_are_parsed(place: Place, name: str) -> None:
     entry = ENTRIES[name]
@@ -59,12 +60,13 @@ def test_it_is_refused_by_its_name_when_arguments_are_parsed(place: Place, name:
     assert seen.trainer is None and "Loading weights" not in seen.err and not seen.folder.exists()
 
 
-WORKING = [name for name, entry in ENTRIES.items() if entry.check]
+WORKING = [
+    pytest.param(script, name, marks=() if script == "run_ner" and name in IN_MAKE_TEST else pytest.mark.slow)
+    for name, entry in ENTRIES.items() if entry.check for script in METRICS
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in IN_MAKE_TEST else pytest.mark.slow) for name in WORKING]
-)
+@pytest.mark.parametrize(("place", "name"), WORKING, indirect=["place"])
 def test_it_does_what_its_entry_says(
     place: Place, base: Callable[[str], Seen], name: str, request: pytest.FixtureRequest
 ) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_seqreptile.training.checkpoints import last_complete_checkpoint
-from tests.faults.forks import exit_code, started
-from tests.scripts import Place, Workplace, main, sample_place
+from tests.forks import exit_code, started
+from tests.scripts import Place, Workplace, end_as, sample_place
 
 METHODS = {
     "seq_reptile": ["--inner_steps", "6", "--outer_learning_rate", "0.8"],
@@ -63,7 +63,7 @@ def kill_runs(place: Place, method: str, kills: int, draw: random.Random, into: 
     arguments = place.arguments(whole, "--method", method, *METHODS[method], *LENGTH)
     log = place.path(f"{whole}.log")
     start = time.monotonic()
-    assert exit_code(log, _run, place.script, arguments) == 0, log.read_text()
+    assert exit_code(log, end_as, place.script, arguments) == 0, log.read_text()
     duration = time.monotonic() - start
     number, wanted = 0, into.tried + kills
     while into.tried < wanted:
@@ -73,7 +73,7 @@ def kill_runs(place: Place, method: str, kills: int, draw: random.Random, into: 
         log = place.path(f"{output}.log")
         code: int | None = -signal.SIGKILL
         for _ in range(min(KILLS_OF_A_RUN, wanted - into.tried)):
-            with started(log, _run, place.script, own) as process:
+            with started(log, end_as, place.script, own) as process:
                 start = time.monotonic()
                 process.join(draw.uniform(0, duration))
                 process.kill()
@@ -85,15 +85,11 @@ def kill_runs(place: Place, method: str, kills: int, draw: random.Random, into: 
                 break
             into.where[_where(place.path(output))] += 1
         if code == -signal.SIGKILL:
-            code = exit_code(log, _run, place.script, own)
+            code = exit_code(log, end_as, place.script, own)
         if code:
             into.unusable.append(f"{place.path(output)}: {log.read_text()[-2000:]}")
         elif difference := _difference(place.files(output), place.files(whole)):
             into.differences.append(f"{place.path(output)}: {difference}")
-
-
-def _run(script: str, arguments: list[str]) -> None:
-    raise SystemExit(main(*arguments, script=script))
 
 
 def _where(folder: Path) -> str:

@@ -9,8 +9,8 @@ import transformers.trainer
 from transformers import TrainerCallback
 
 from tests.faults.crashes import Crash
-from tests.faults.forks import exit_code
-from tests.scripts import SEQ_REPTILE, Place, Workplace, main
+from tests.forks import exit_code
+from tests.scripts import SEQ_REPTILE, Place, Workplace, end_as
 
 CUT = 1500
 """Bytes; some files are shorter, the model and the plot are not."""
@@ -21,17 +21,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Workplace(tmp_path_factory.mktemp("ner"))
 
 
-def run(arguments: list[str]) -> None:
-    raise SystemExit(main(*arguments))
-
-
 def run_until_crash(arguments: list[str], folder: Path, change: int, cut: int | None) -> None:
     class Crashing(TrainerCallback):
         def on_train_end(self, args, state, control, **kwargs):
             Crash([folder], change, cut).arm()
 
     transformers.trainer.DEFAULT_CALLBACKS.append(Crashing)
-    run(arguments)
+    end_as("run_ner", arguments)
 
 
 @pytest.mark.slow
@@ -51,7 +47,7 @@ def test_a_crash_at_every_write_after_training(place: Place, tmp_path: Path, cut
         if code == 0:
             break
         assert code == -(signal.SIGKILL if cut is None else signal.SIGXFSZ), log.read_text()
-        assert exit_code(log, run, own) == 0, log.read_text()
+        assert exit_code(log, end_as, "run_ner", own) == 0, log.read_text()
         place.assert_same_end(output.name, whole)
     # Every file but those that are there before, and the pickle that is removed.
     assert change > (len(list(place.path(whole).iterdir())) if cut is None else 5)

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from hf_seqreptile.training.checkpoints import last_complete_checkpoint
 from tests import tiny
 from tests.faults.crashes import Crash
-from tests.faults.forks import exit_code
+from tests.forks import exit_code
 
 CUT = 60
 """Bytes; every file of a checkpoint is longer."""

@@ -87,7 +87,9 @@ def test_sigterm_saves_and_the_run_ends_where_it_would_have_ended(tmp_path, caps
     assert evaluations[0] == evaluations[1]
 
 
-@pytest.mark.parametrize(("event", "saved"), [("on_substep_end", 1), ("on_prediction_step", 4)])
+@pytest.mark.parametrize(
+    ("event", "saved"), [("on_substep_end", 1), pytest.param("on_prediction_step", 4, marks=pytest.mark.slow)]
+)
 def test_workers_that_receive_sigterm_too_serve_the_step_to_its_end(tmp_path, event, saved):
     sends = TrainerCallback()
     setattr(sends, event, lambda *_, **__: kill_all(signal.SIGTERM))

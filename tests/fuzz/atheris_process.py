@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import atheris
+import datasets
 
 with atheris.instrument_imports(include=["hf_seqreptile", "json", "yaml"]):
     from tests.fuzz.readers import READERS
@@ -14,6 +15,7 @@ WORD = 64
 
 def main(name: str, arguments: list[str]) -> None:
     """Never returns: libFuzzer ends the process."""
+    datasets.disable_progress_bars()
     reader = READERS[name]
     corpus = Path(arguments[-1])
     for number, seed in enumerate(reader.seeds):

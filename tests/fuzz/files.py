@@ -12,8 +12,6 @@ from hf_seqreptile.data import DataArguments, load_tasks
 from tests.fuzz import conll, csv_files, json_files, squad
 from tests.fuzz.reader import Reader
 
-datasets.disable_progress_bars()
-
 
 class Words(DataArguments):
     """As NER has them."""

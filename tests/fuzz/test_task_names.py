@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +30,6 @@ class Words(DataArguments):
 @pytest.fixture
 def refused(tmp_path: Path) -> Callable[..., str]:
     """The message with which `load_tasks` refuses its arguments."""
-    datasets.disable_progress_bars()
 
     def call(**arguments: object) -> str:
         with pytest.raises(InputError) as caught:

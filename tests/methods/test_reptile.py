@@ -171,7 +171,7 @@ def test_a_scheduler_that_was_given_is_used_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 1},
+        pytest.param({"gradient_accumulation_steps": 4, "per_device_train_batch_size": 1}, marks=pytest.mark.slow),
         {"slow_weights_device": "cpu"},
         {"dataloader_num_workers": 1, "dataloader_persistent_workers": True},
     ],
@@ -240,8 +240,11 @@ def test_evaluation_and_saving_wait_for_outer_updates(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "stops"),
-    [({}, [12, 36, 60]), ({"slow_weights_device": "cpu", "gradient_accumulation_steps": 2}, [36]),
-     ({"dataloader_num_workers": 1}, [36])],
+    [
+        ({}, [12, 36, 60]),
+        pytest.param({"slow_weights_device": "cpu", "gradient_accumulation_steps": 2}, [36], marks=pytest.mark.slow),
+        pytest.param({"dataloader_num_workers": 1}, [36], marks=pytest.mark.slow),
+    ],
     ids=str,
 )  # fmt: skip
 def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path, changes, stops):
@@ -326,7 +329,7 @@ class StopAt(TrainerCallback):
 
 
 @pytest.mark.parametrize("is_called_before_ours", [True, False])
-@pytest.mark.parametrize("stopped_at", [14, 16, 17])
+@pytest.mark.parametrize("stopped_at", [14, pytest.param(16, marks=pytest.mark.slow), 17])
 def test_a_callback_may_end_the_run_in_the_middle(tmp_path, stopped_at, is_called_before_ours):
     """The trajectories that have begun are folded in, and what waited is evaluated and saved."""
     callback = StopAt(stopped_at)

@@ -327,7 +327,7 @@ def test_what_is_saved_is_the_model_alone(tmp_path):
     BertForTokenClassification.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("stopped_at", [2, 7, 11])
+@pytest.mark.parametrize("stopped_at", [pytest.param(2, marks=pytest.mark.slow), 7])
 def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path, stopped_at):
     """Law 4: an epoch has 2 steps and a shorter third; noise and dropout are drawn."""
     changes = {

@@ -398,8 +398,12 @@ def test_a_run_that_was_interrupted_in_a_step_leaves_nothing_behind(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("method", "stopped_at"), [("pcgrad", 2), ("gradvac", 2), ("gradvac", 3), ("gradvac", 6), ("torchjd:MGDA", 2)]
-)
+    ("method", "stopped_at"),
+    [
+        ("pcgrad", 2), pytest.param("gradvac", 2, marks=pytest.mark.slow), ("gradvac", 3),
+        pytest.param("gradvac", 6, marks=pytest.mark.slow), ("torchjd:MGDA", 2),
+    ],
+)  # fmt: skip
 def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(tmp_path, method, stopped_at):
     """Law 4: in the middle of an epoch of three steps, at its end, and at the end of the run."""
     if method.startswith("torchjd"):

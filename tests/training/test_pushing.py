@@ -83,14 +83,19 @@ def assert_private(published: dict[str, bytes], *secrets: str) -> None:
         assert [name for name, content in published.items() if secret.encode() in content] == [], secret
 
 
-def test_a_run_arrives_and_serves_from_there(place: Workplace, hub: LocalHub) -> None:
-    """From command to pipeline: the model that is pulled tags as the run did, with nothing of ours installed."""
+def run_and_push(place: Workplace, output: str, *arguments: str) -> str:
+    """What a run prints that is pushed, from a folder that holds what is not to be."""
     for decoy in DECOYS:
-        place.path("out", decoy).parent.mkdir(parents=True, exist_ok=True)
-        place.path("out", decoy).write_text("private")
-    printed = place.printed_by(
-        *place.arguments("out", *SEQ_REPTILE, "--do_train", "--do_eval", "--do_predict", "--save_steps", "7", *PUSH),
-        "--eval_strategy", "steps", "--eval_steps", "7", "--load_best_model_at_end", "--metric_for_best_model", "f1",
+        place.path(output, decoy).parent.mkdir(parents=True, exist_ok=True)
+        place.path(output, decoy).write_text("private")
+    settings = [*SEQ_REPTILE, "--do_train", "--do_eval", "--do_predict", *PUSH]
+    return place.printed_by(*place.arguments(output, *settings, *arguments))
+
+
+def test_a_run_arrives(place: Workplace, hub: LocalHub) -> None:
+    printed = run_and_push(
+        place, "out", "--save_steps", "7", "--eval_strategy", "steps", "--eval_steps", "7",
+        "--load_best_model_at_end", "--metric_for_best_model", "f1",
     )  # fmt: skip
     assert "The finished model will be pushed to me/ner-3; nothing is before." in printed
     assert printed.rstrip().endswith(f"Pushed: {hub.url}/me/ner-3")
@@ -102,6 +107,12 @@ def test_a_run_arrives_and_serves_from_there(place: Workplace, hub: LocalHub) ->
     assert published == {name: local[name] for name in RUN}
     # One commit, of the finished model; before training nothing but whether it will be possible.
     assert posted(hub) == ["create", "validate-yaml", "main", "batch", "main"]
+
+
+@pytest.mark.slow
+def test_a_pushed_run_serves_from_there(place: Workplace, hub: LocalHub) -> None:
+    """From command to pipeline: the model that is pulled tags as the run did, with nothing of ours installed."""
+    run_and_push(place, "served-run")
     code = """
 import json
 from transformers import pipeline
@@ -112,11 +123,11 @@ for text in json.loads(sys.argv[1]):
     print(" ".join(piece["entity"] for piece in tagger(text) if piece["start"] in starts))
 """
     texts = [" ".join(words) for words, _ in sentences("sw", "test")]
-    snippet = re.search("```python\n(.*?)```", ModelCard.load(place.path("out", "README.md")).text, re.DOTALL)
+    snippet = re.search("```python\n(.*?)```", ModelCard.load(place.path("served-run", "README.md")).text, re.DOTALL)
     assert snippet is not None and 'name = "me/ner-3"' in snippet[1]
     code = WITHOUT_PACKAGE + code + snippet[1]
     *tags, _ = run_client(hub.environment(place.path("home")), code, json.dumps(texts)).splitlines()
-    assert tags == place.path("out", "predictions_sw.txt").read_text(encoding="utf-8").splitlines()
+    assert tags == place.path("served-run", "predictions_sw.txt").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("status", [500, 0], ids=["error", "hung up"])

@@ -85,11 +85,11 @@ def best_run(trainer: Any, name: str, values: list[Any]) -> Any:
     ("method", "name", "values"),
     [
         ("seq_reptile", "inner_steps", [2, 4, 8]),
-        ("reptile", "outer_learning_rate", [0.25, 1.0]),
+        pytest.param("reptile", "outer_learning_rate", [0.25, 1.0], marks=pytest.mark.slow),
         ("mtl", "tasks_per_step", [1, 3]),
-        ("gradnorm", "gradnorm_exponent", [0.0, 3.0]),
-        ("recadam", "recadam_t0", [2.0, 20.0]),
-        ("gradvac", "gradvac_beta", [0.0, 0.9]),
+        pytest.param("gradnorm", "gradnorm_exponent", [0.0, 3.0], marks=pytest.mark.slow),
+        pytest.param("recadam", "recadam_t0", [2.0, 20.0], marks=pytest.mark.slow),
+        pytest.param("gradvac", "gradvac_beta", [0.0, 0.9], marks=pytest.mark.slow),
     ],
 )
 def test_a_search_trains_each_trial_with_its_settings(

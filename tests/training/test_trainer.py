@@ -250,7 +250,7 @@ def test_the_plan_has_the_draws_that_the_run_makes(tmp_path, monkeypatch, method
     ],
 )
 def test_the_plan_warns_of_few_steps_for_many_draws(tmp_path, method, steps, warning):
-    plan = str(tiny.trainer(tmp_path, method=method).plan(steps))
+    plan = str(tiny.trainer(tmp_path, method=method, tasks_per_step=None).plan(steps))
     assert warning in plan if warning else "are few for M" not in plan
 
 
