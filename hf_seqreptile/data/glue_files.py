@@ -1,7 +1,8 @@
 """The tab-separated files in which GLUE is distributed; quotation marks in them are text."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 MSR = {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}
 """MRPC's files as Microsoft distributes them."""
-_DEV_IDS = "dev_ids.tsv"
+_DEV_IDS, _IDS = "dev_ids.tsv", ("#1 ID", "#2 ID")
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,12 @@ def read_glue(
     for number, row in _rows(path, header):
         place = f"{path}, line {number}"
         if isinstance(row, int):
-            if skips_short and number > 0:
+            if skips_short:
                 skipped += 1
                 continue
             raise InputError(f"{place}: {row} values, not as many as the header has. Separate them by one tab each.")
         own = names.texts or texts
-        lacking = [name for name in (*own, *(() if may_lack_label else [names.label])) if name not in row]
-        if lacking:
-            raise InputError(f"{path} has no column {lacking[0]!r}, only {', '.join(row)}.")
+        _check_columns(path, row, [*own, *(() if may_lack_label else [names.label])])
         text = {name: row[given] for name, given in zip(texts, own, strict=True)}
         yield text | {"label": _label(row.get(names.label), labels, place)}
     if skipped:
@@ -92,7 +91,8 @@ def read_msr(
     for number, row in _rows(path, ()):
         if isinstance(row, int):
             raise InputError(f"{path}, line {number}: {row} values, not as many as the header has.")
-        if held_out is None or (f"{row['#1 ID']}\t{row['#2 ID']}" in known) == wants_held_out:
+        _check_columns(path, row, [*_IDS, *names.texts, names.label])
+        if held_out is None or ("\t".join(row[name] for name in _IDS) in known) == wants_held_out:
             text = {name: row[given] for name, given in zip(texts, names.texts, strict=True)}
             yield text | {"label": _label(row[names.label], labels, f"{path}, line {number}")}
 
@@ -115,9 +115,16 @@ def _rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, dict[str, st
         values = line.rstrip("\r\n").split("\t")
         if not columns:
             columns = values
+            if len(set(columns)) < len(columns):
+                raise InputError(f"{path}, line {number}: a column occurs twice in `{shown(line)}`.")
         elif line.strip("\r\n"):
             is_whole = len(values) == len(columns)
             yield number, dict(zip(columns, values, strict=True)) if is_whole else len(values)
+
+
+def _check_columns(path: Path, row: Mapping[str, str], wanted: Sequence[str]) -> None:
+    if lacking := [name for name in wanted if name not in row]:
+        raise InputError(f"{path} has no column {lacking[0]!r}, only {shown(', '.join(row))}.")
 
 
 def _label(value: str | None, labels: Sequence[str], place: str) -> int | float | None:
@@ -125,9 +132,12 @@ def _label(value: str | None, labels: Sequence[str], place: str) -> int | float 
         return None
     if not labels:
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
-            raise InputError(f"{place}: `{shown(value)}` is not a number, as a label must be.") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError(f"{place}: `{shown(value)}` is not a number, as a label must be.")
+        return number
     names = {name: i for i, name in enumerate(labels)} | {str(i): i for i, _ in enumerate(labels)}
     if value not in names:
         raise InputError(f"{place}: `{shown(value)}` is not a label. The task has {', '.join(labels)}.")

@@ -99,3 +99,7 @@ class TextClassificationArguments(DataArguments):
     def own_source(self, cache: Cache, token: str | bool | None) -> Source | None:
         """GLUE, where its tasks are named."""
         return GlueSource(self.task_names, self.glue_dir, cache, token) if self.task_names else None
+
+    def _source_in_words(self, split: str) -> str:
+        is_elsewhere = split != "train" and self.eval_dataset
+        return f"GLUE in {self.glue_dir}" if self.glue_dir and not is_elsewhere else super()._source_in_words(split)

@@ -220,6 +220,9 @@ def test_tasks_of_glue_are_named_once() -> None:
     assert "and --dataset_name others" in refusal(task_name="rte", dataset_name="imdb")
     named = TextClassificationArguments(dataset_name="nyu-mll/glue", dataset_config_name="mrpc")
     assert named.task_names == named.languages == named.eval_languages == ["mrpc"]
+    files = TextClassificationArguments(task_name="rte", glue_dir="glue")
+    assert files.described("train") == [("train", "GLUE in glue: rte")]
+    assert named.described("validation") == [("validation", "nyu-mll/glue: mrpc")]
     several = TextClassificationArguments(dataset_name="nyu-mll/glue", languages=["mnli", "rte"])
     assert several.eval_languages == ["mnli", "mnli-mm", "rte"]
 

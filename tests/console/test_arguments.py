@@ -15,6 +15,7 @@ from hf_seqreptile.models.loading import ModelArguments
 from hf_seqreptile.problems.problem import Problem
 from hf_seqreptile.problems.question_answering import QuestionAnswering
 from hf_seqreptile.problems.sequence_classification import SequenceClassification
+from hf_seqreptile.problems.text_classification import TextClassification
 from hf_seqreptile.problems.token_classification import TokenClassificationArguments
 from hf_seqreptile.training.setting import settings_of
 from tests.scripts import write
@@ -75,6 +76,10 @@ def test_what_was_not_given_is_not_said_to_be() -> None:
                 "max_seq_length": 128, "language": None, "train_language": None, "use_fast_tokenizer": True,
                 "do_lower_case": None,
             },
+        ),
+        (
+            TextClassification,
+            {"task_name": None, "dataset_name": None, "max_seq_length": 128, "use_fast_tokenizer": True},
         ),
     ],
 )  # fmt: skip

@@ -101,6 +101,8 @@ def test_mrpc_as_microsoft_distributes_it(tmp_path: Path) -> None:
         ("RTE", "sentence1\tsentence2\tlabel\nA.\tB.\tneutral\n", "line 2: `neutral` is not a label"),
         ("RTE", "sentence1\tlabel\nA.\tentailment\n", "has no column 'sentence2', only sentence1, label"),
         ("STS-B", "sentence1\tsentence2\tscore\nA.\tB.\thigh\n", "line 2: `high` is not a number"),
+        ("STS-B", "sentence1\tsentence2\tscore\nA.\tB.\tnan\n", "line 2: `nan` is not a number"),
+        ("RTE", "sentence1\tsentence1\tlabel\nA.\tB.\tentailment\n", "line 1: a column occurs twice"),
         ("STS-B", "sentence1\tsentence2\nA.\tB.\n", "has no column 'score'"),
     ],
 )

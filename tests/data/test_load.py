@@ -204,7 +204,7 @@ def test_sample(load: Callable[..., Any], refusal: Callable[..., str]) -> None:
     assert loaded["train"]["sw"].column_names == ["tokens", "ner_tags"]
     message = refusal(dataset_name="sample", languages=["fr"])
     assert message.startswith("Task 'fr' has no train data.")
-    assert "'' is not among the problems that a sample is bundled for: ner" in refusal(
+    assert "'' is not among the problems that a sample is bundled for: glue, ner" in refusal(
         dataset_name="sample", kind=DataArguments
     )
     assert "--task_column does not go with the sample" in refusal(dataset_name="sample", task_column="lang")

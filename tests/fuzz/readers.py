@@ -1,6 +1,18 @@
 """All fuzzed readers, by name."""
 
-from tests.fuzz import arguments, caches, checkpoint, conll, csv_files, e5, files, json_files, saved_runs, squad
+from tests.fuzz import (
+    arguments,
+    caches,
+    checkpoint,
+    conll,
+    csv_files,
+    e5,
+    files,
+    glue_files,
+    json_files,
+    saved_runs,
+    squad,
+)
 from tests.fuzz.reader import Reader
 
 READERS: dict[str, Reader] = {
@@ -9,6 +21,7 @@ READERS: dict[str, Reader] = {
     "JSON": json_files.JSON,
     "JSON lines": json_files.JSON_LINES,
     "CSV": csv_files.READER,
+    "GLUE": glue_files.READER,
     "YAML arguments": arguments.YAML,
     "JSON arguments": arguments.JSON,
     "multitask state": checkpoint.STATE_READER,
