@@ -128,6 +128,7 @@ def finish(
                 trims_vocabulary=model_args.trim_vocabulary,
                 no_answer_threshold=_no_answer_threshold(data_args),
                 texts=_number_of_texts(run, problem),
+                tasks_are_languages=problem.tasks_are_languages,
                 name=trainer.hub_model_id,
             )
     return finished

@@ -56,6 +56,8 @@ class Problem(ABC):
     """Names of the classes, in the order of their ids; `None` where there are none."""
     task_arguments: Mapping[str, Sequence[str]] = {}
     """Training arguments by task, `en=1`, that the data's own description gives."""
+    tasks_are_languages: bool = True
+    """Whether a task called `de` is the problem in German; those of a benchmark, `rte`, are not."""
     problem_type: ProblemType | None = None
     """What a model of sequences chooses its loss by, as `load_model` takes it."""
     notes: Sequence[str] = ()

@@ -102,6 +102,11 @@ class TextClassification(Problem):
         self.notes = self._notes(f"{len(self.labels)} classes: {shown(', '.join(self.labels))}")
 
     @property
+    def tasks_are_languages(self) -> bool:  # type: ignore[override]
+        """As in the parent."""
+        return self._glue_head is None
+
+    @property
     def is_regression(self) -> bool:
         """Whether numbers are predicted, not classes."""
         return self.problem_type == "regression"

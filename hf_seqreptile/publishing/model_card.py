@@ -58,6 +58,7 @@ def write_model_card(
     trims_vocabulary: bool = False,
     no_answer_threshold: float | None = None,
     texts: int = 2,
+    tasks_are_languages: bool = True,
     languages: Sequence[str] | None = None,
     name: str | None = None,
     license: str | None = None,
@@ -83,6 +84,7 @@ def write_model_card(
         no_answer_threshold: for question answering, how far the score of "no answer" must be above that of the best
             answer; `None` where every question has one.
         texts: of an example that is classified, one or a pair.
+        tasks_are_languages: whether a task called `de` is one in German; else the metadata name no language.
         languages: what was trained on. Default: the tasks; they have other names where one language was split.
         name: what the card calls the model, and loads: `owner/name` on the Hub. Default: the folder's name.
         license: as the Hub names it, `apache-2.0`.
@@ -103,6 +105,7 @@ def write_model_card(
         trims_vocabulary=trims_vocabulary,
         no_answer_threshold=no_answer_threshold,
         texts=texts,
+        tasks_are_languages=tasks_are_languages,
         languages=list(training.sizes) if languages is None else languages,
         tables=tables,
         zero_shot=zero_shot,
@@ -132,6 +135,7 @@ class _Run:
     trims_vocabulary: bool
     no_answer_threshold: float | None
     texts: int
+    tasks_are_languages: bool
     languages: Sequence[str]
     tables: ScoreTables
     zero_shot: Sequence[str]
@@ -180,8 +184,8 @@ def _public_name(dataset: str | None) -> str | None:
 
 def _metadata(run: _Run) -> ModelCardData:
     results = _eval_results(run)
-    # Tasks of several kinds are called by what they are, not by their language.
-    named = [] if run.of_tasks else run.languages
+    # Tasks of several kinds, and of one that is none of languages, are called by what they are.
+    named = run.languages if run.tasks_are_languages and not run.of_tasks else []
     languages = [language for language in named if re.fullmatch("[a-z]{2,3}", language)]
     datasets = [name for name in dict.fromkeys(run.datasets) if name not in (None, BUNDLED_SAMPLE)]
     return ModelCardData(

@@ -141,7 +141,9 @@ def _has_rows(dataset: Any) -> bool:
 def count_labels(batch: Mapping[str, Any]) -> int:
     """The number of predictions that a micro-batch's mean loss is taken over."""
     if "labels" in batch:
-        return int(torch.as_tensor(batch["labels"]).ne(-100).sum())
+        labels = torch.as_tensor(batch["labels"])
+        # A number to predict may be -100.0, and none of them is missing.
+        return labels.numel() if labels.is_floating_point() else int(labels.ne(-100).sum())
     return find_batch_size(batch) or 0
 
 

@@ -42,7 +42,8 @@ OURS = {
     "task_gradients_dtype": "float32", "gradvac_beta": 0.01, "gradvac_granularity": "layer", "gradnorm_exponent": 1.5,
     "gradnorm_learning_rate": 0.025, "recadam_k": 0.5, "recadam_t0": 250, "recadam_gamma": 5000, "swep_p": 0.1,
     "swep_beta": 1.0, "swep_learning_rate": 3e-5, "task_column": None, "trim_vocabulary": False,
-    "num_clusters": None, "eval_dataset": None, "allow_changes": None,
+    "num_clusters": None, "eval_dataset": None, "allow_changes": None, "task_weights": None,
+    "task_batch_sizes": None, "max_task_passes": None,
     # The paper's settings, and an order of examples that changes no draw of tasks.
     "learning_rate": 3e-5, "per_device_train_batch_size": 16, "train_sampling_strategy": "group_by_length",
 }  # fmt: skip
