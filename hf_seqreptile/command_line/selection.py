@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from ..errors import InputError
 from ..problems.problem import Problem
-from ..scores import AVERAGE
+from ..scores import AVERAGE, SCORE
 from ..training.stock_arguments import schedule_settings
 from ..training.training_args import MultiTaskTrainingArguments
 from .steps import Run
@@ -34,16 +34,24 @@ def take_task_arguments(args: MultiTaskTrainingArguments, problem: Problem) -> N
             setattr(args, name, list(given))
 
 
+def _names_of(problem: Problem, task: str) -> set[str]:
+    """The metrics that a task, or the average, has in an evaluation."""
+    own = problem if task == AVERAGE else problem.of_task(task)
+    of_all = {SCORE} & {*problem.metric_names}
+    return {*own.metric_names, *of_all, *([LOSS] if own.has_evaluation_loss else [])}
+
+
 def check_metric(runs: Sequence[Run], problem: Problem) -> None:
     """Refuse a metric that no evaluation of a run reports.
 
     Raises:
         InputError: names the metric and those that there are.
     """
-    names = sorted({*problem.metric_names, *([LOSS] if problem.has_evaluation_loss else [])})
     for run in runs:
         wanted, tasks = run.args.metric_for_best_model, [AVERAGE, *run.tasks.get("validation", ())]
-        known = {*names, *(f"{task}_{name}" for task in tasks for name in names)}
+        of_run = problem.of_run(run.tasks)
+        names = sorted(_names_of(of_run, AVERAGE))
+        known = {*names, *(f"{task}_{name}" for task in tasks for name in _names_of(of_run, task))}
         if wanted is None or wanted.removeprefix("eval_") in known:
             continue
         nearest = get_close_matches(wanted, known, n=1)
