@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -141,7 +142,7 @@ class TaskPartsMixin(Trainer):
         own = {name: self._own(name, task) for name in OF_TASK}
         if head is not None:
             assert self.several_heads is not None
-            labels = self.args.label_names or find_labels(type(self.several_heads.head(head)))
+            labels = self.args.label_names or _labels_of(type(self.several_heads.head(head)))
             own |= {"_served": head, "_signature_columns": None, "label_names": labels}
             own["data_collator"] = HeadCollator(own["data_collator"], head)
         with changed(self, **own):
@@ -171,6 +172,12 @@ class TaskPartsMixin(Trainer):
             return
         names = [parameter.name for parameter in self.parameters_of_forward()]
         self._signature_columns = list(dict.fromkeys([*names, "label", "label_ids", *self.label_names]))
+
+
+@cache
+def _labels_of(head: type) -> list[str]:
+    """The names of its labels, which are asked for in every step."""
+    return list(find_labels(head))
 
 
 @contextmanager
