@@ -68,8 +68,8 @@ class DataArguments:
         default=None,
         metadata={
             "nargs": "+",
-            "help": "Tasks to evaluate on, zero-shot where not trained on. Default: `languages`; with `eval_dataset`, "
-            "all of its tasks.",
+            "help": "Tasks to evaluate on, zero-shot where not trained on. Default: `languages`; without them, all "
+            "tasks of `validation_file` and of `test_file`; with `eval_dataset`, all of its tasks.",
         },
     )
     task_column: str | None = field(
@@ -128,7 +128,8 @@ class DataArguments:
             return ", ".join(self.languages or [every]) + clusters
         if self.eval_languages or self.eval_dataset:
             return ", ".join(self.eval_languages or [every])
-        return ", ".join(self.languages or ["the tasks of the training data"])
+        of_files = getattr(self, f"{split}_file")
+        return ", ".join(self.languages or [every if of_files else "the tasks of the training data"])
 
     @property
     def reading(self) -> Reading:
