@@ -13,7 +13,8 @@ from .conll import CONLL_FEATURES, read_conll
 from .csv_file import read_csv
 from .json_file import read_json, read_json_lines
 
-_CONLL = (".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".txt", ".tsv")
+_TABS = ".tsv"
+_CONLL = (".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".txt", _TABS)
 SUFFIXES = (*_CONLL, ".json", ".jsonl", ".csv", ".parquet")
 
 
@@ -22,7 +23,8 @@ class Reading:
     """What formats that cannot say it themselves are told.
 
     Args:
-        list_columns: columns that hold a list; a CSV file writes them as text.
+        list_columns: columns that hold a list, one item a word; a CSV file writes them as text. Where there are any, a
+            file with tabs (.tsv) is CoNLL, else a table with a header.
         tag_scheme: of the tags in a CoNLL file. Default: the one that is recognised.
     """
 
@@ -48,11 +50,12 @@ def check_file(path: Path) -> None:
 def read_file(path: Path, split: str, reading: Reading, cache: Cache) -> Dataset:
     """Read a file that passed `check_file`; it keeps its own columns."""
     suffix = path.suffix.lower()
+    if suffix == ".csv" or (suffix == _TABS and not reading.list_columns):
+        tabs = {"tabs": True} if suffix == _TABS else {}
+        return build_from_rows(read_csv, path, split, cache, list_columns=reading.list_columns, **tabs)
     if suffix in _CONLL:
         given = {"tag_scheme": reading.tag_scheme} if reading.tag_scheme else {}
         return build_from_rows(read_conll, path, split, cache, CONLL_FEATURES, **given)
-    if suffix == ".csv":
-        return build_from_rows(read_csv, path, split, cache, list_columns=reading.list_columns)
     if suffix == ".parquet":
         # `datasets` takes the path for a pattern.
         files = {split: [glob.escape(str(path.resolve()))]}

@@ -19,6 +19,7 @@ ROWS = [
     {"tokens": ["In", "Rom"], "ner_tags": ["O", "B-LOC"], "id": "007"},
     {"tokens": ["Ja", "[", '"a, b"'], "ner_tags": ["O", "O", "O"], "id": "2024-01-01"},
 ]
+GLUE = Path(__file__).parents[3] / "shared" / "data" / "glue"
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
 
 
@@ -75,6 +76,38 @@ def test_csv_leaves_other_columns_alone(load: Callable[..., Any], write: Callabl
     ]
 
 
+def test_tabs_separate_the_values_of_a_table(load: Callable[..., Any], write: Callable[..., str]) -> None:
+    """Quotation marks in it are text, as in GLUE's files and XNLI's; of words with tags it is CoNLL as ever."""
+    path = write("de.tsv", '\ufeffsentence1\tgold_label\tid\r\n"Ja, sagt sie\t1\t01\r\n\r\n\t2\t""\r\n')
+    assert load(train_file=[path], kind=DataArguments)["train"]["de"].to_list() == [
+        {"sentence1": '"Ja, sagt sie', "gold_label": 1, "id": "01"},
+        {"sentence1": "", "gold_label": 2, "id": '""'},
+    ]
+    answers = '{"text": ["Rom"], "answer_start": [0]}'
+    path = write("qa.tsv", f"question\tcontext\tanswers\nWas?\tRom ist alt.\t{answers}\n")
+    assert load(train_file=[path], kind=DataArguments)["train"]["qa"][0]["answers"] == json.loads(answers)
+    path = write("words.tsv", "In\tO\nRom\tB-LOC\n")
+    assert load(train_file=[path])["train"]["words"][0] == {"tokens": ["In", "Rom"], "ner_tags": ["O", "B-LOC"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "found"),
+    [
+        ("premise\tlabel\na\t1\n\na\tb\t1\n", "row 2 (line 4)", "3 values for the 2 columns of the header. Separate"),
+        ("premise\tlabel\n\"a\nb\"\t1\n", "row 1 (line 2)", "a value holds no tab and no line end"),
+        ("gj04\t1\t\tNo header.\n", "line 1", "a different name for every column"),
+        ("a\tb\n" + "x" * 200_000 + "\t1\n", "line 2", "not TSV (field larger than field limit (131072)). A value"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_tables_with_tabs_are_named(
+    write: Callable[..., str], refusal: Callable[..., str], content: str, place: str, found: str
+) -> None:
+    path = write("de.tsv", content)
+    message = refusal(train_file=[path], kind=DataArguments)
+    assert message.startswith(f"Task 'de', train data: {path}, {place}: ")
+    assert found in message
+
+
 @pytest.mark.parametrize(
     "sentence", ["[ Applause ] Thanks", "[Applause] , thanks", "[1] see above", "[ and ,", "[ [ ]"]
 )
@@ -125,6 +158,12 @@ def test_mistakes_are_named(
     message = refusal(train_file=[path])
     assert message.startswith(f"Task 'de', train data: {path}, {place}")
     assert found in message
+
+
+@pytest.mark.skipif(not GLUE.is_dir(), reason=f"{GLUE} is not there: it is no part of the project")
+@pytest.mark.parametrize(("task", "rows"), [("MRPC", 3667), ("RTE", 2490), ("STS-B", 5749)])
+def test_real_tables_with_tabs(load: Callable[..., Any], task: str, rows: int) -> None:
+    assert len(load(train_file=[f"{task}={GLUE / task / 'train.tsv'}"], kind=DataArguments)["train"][task]) == rows
 
 
 @pytest.mark.parametrize(("name", "content"), [("de.json", "[]"), ("de.jsonl", "\n"), ("de.csv", "tokens,ner_tags\n")])
