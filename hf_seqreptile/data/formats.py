@@ -4,12 +4,13 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 from datasets.packaged_modules.parquet.parquet import Parquet
 
 from ..errors import InputError
 from .build import Cache, build, build_from_rows
-from .conll import CONLL_FEATURES, read_conll
+from .conll import read_conll
+from .conll_columns import TAGS
 from .csv_file import read_csv
 from .json_file import read_json, read_json_lines
 
@@ -26,10 +27,12 @@ class Reading:
         list_columns: columns that hold a list, one item a word; a CSV file writes them as text. Where there are any, a
             file with tabs (.tsv) is CoNLL, else a table with a header.
         tag_scheme: of the tags in a CoNLL file. Default: the one that is recognised.
+        tag_column: which column of a CoNLL file holds the tags. Default: the one that its layout tells.
     """
 
     list_columns: tuple[str, ...] = ()
     tag_scheme: str | None = None
+    tag_column: str | None = None
 
 
 def check_file(path: Path) -> None:
@@ -54,8 +57,11 @@ def read_file(path: Path, split: str, reading: Reading, cache: Cache) -> Dataset
         tabs = {"tabs": True} if suffix == _TABS else {}
         return build_from_rows(read_csv, path, split, cache, list_columns=reading.list_columns, **tabs)
     if suffix in _CONLL:
-        given = {"tag_scheme": reading.tag_scheme} if reading.tag_scheme else {}
-        return build_from_rows(read_conll, path, split, cache, CONLL_FEATURES, **given)
+        words = List(Value("string"))
+        features = Features({"tokens": words, reading.tag_column or TAGS: words})
+        given = {"tag_scheme": reading.tag_scheme, "tag_column": reading.tag_column}
+        given = {name: value for name, value in given.items() if value}
+        return build_from_rows(read_conll, path, split, cache, features, **given)
     if suffix == ".parquet":
         # `datasets` takes the path for a pattern.
         files = {split: [glob.escape(str(path.resolve()))]}

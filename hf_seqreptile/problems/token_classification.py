@@ -52,7 +52,10 @@ class TokenClassificationArguments(DataArguments):
     )
     label_column_name: str | None = field(
         default=None,
-        metadata={"help": "The column of tags. Default: `{task_name}_tags`, else the only one that can be."},
+        metadata={
+            "help": "The column of tags; in CoNLL files as its format names it (`upos`), or its number from 1. "
+            "Default: `{task_name}_tags`, else the only one that can be."
+        },
     )
     tag_scheme: str | None = field(
         default=None,
@@ -91,7 +94,7 @@ class TokenClassificationArguments(DataArguments):
     def reading(self) -> Reading:
         """As in the parent."""
         columns = (self.text_column_name or "tokens", self.label_column_name or self.label_by_default)
-        return Reading(columns, self.tag_scheme)
+        return Reading(columns, self.tag_scheme, self.label_column_name)
 
 
 class TokenClassification(Problem):

@@ -60,7 +60,7 @@ def test_columns_as_the_files_of_xnli_call_them(tokenizer: PreTrainedTokenizerBa
     assert its_problem.encode(tasks["train"], tokenizer, "train")["sw"]["labels"][:] == [2, 0, 1]
     assert its_problem.encode(tasks["validation"], tokenizer, "validation")["sw"]["labels"][:] == [0, 1, 2]
     assert "jana 2" in its_problem.texts(tasks)
-    with pytest.raises(InputError, match="no column 'premise', only .*'sentence1'"):
+    with pytest.raises(InputError, match=r"no column 'premise', only .*'sentence1'"):
         SequenceClassification({"train": {"sw": data(NLI).rename_column("premise", "sentence1")}}, its_problem.args)
 
 
