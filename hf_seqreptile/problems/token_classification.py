@@ -57,6 +57,13 @@ class TokenClassificationArguments(DataArguments):
             "Default: `{task_name}_tags`, else the only one that can be."
         },
     )
+    label_names: list[str] | None = field(
+        default=None,
+        metadata={
+            "nargs": "+",
+            "help": "What tags that are the numbers 0, 1, … mean, where the data has no names: `O B-PER I-PER`.",
+        },
+    )
     tag_scheme: str | None = field(
         default=None,
         metadata={
@@ -84,6 +91,9 @@ class TokenClassificationArguments(DataArguments):
         super().__post_init__()
         if self.tag_scheme is not None and self.tag_scheme not in TAG_SCHEMES:
             raise InputError(f"--tag_scheme {self.tag_scheme} is unknown. Choose one of {', '.join(TAG_SCHEMES)}.")
+        for name in self.label_names or ():
+            if (self.label_names or []).count(name) > 1:
+                raise InputError(f"--label_names: {name!r} occurs twice. Give each number a name of its own.")
 
     @property
     def label_by_default(self) -> str:
@@ -121,13 +131,14 @@ class TokenClassification(Problem):
 
     def __init__(self, tasks: Splits, args: TokenClassificationArguments) -> None:
         super().__init__(tasks, args)
-        found = TaskSchemes(
-            [
-                self._tagged(task, dataset, split)
-                for split, of_split in defining_splits(tasks).items()
-                for task, dataset in of_split.items()
-            ]
-        )
+        defining = [
+            self._tagged(task, dataset, split)
+            for split, of_split in defining_splits(tasks).items()
+            for task, dataset in of_split.items()
+        ]
+        if args.label_names and not any(words.are_unnamed_numbers for words in defining):
+            raise InputError("--label_names has no effect here: no task's tags are numbers without names. Remove it.")
+        found = TaskSchemes(defining)
         self.scheme = found.learnt
         """What the labels are in: `iob2`, `io`, `none`, or that of a model which has labels already."""
         if self.scheme == "none":
@@ -292,11 +303,13 @@ class TokenClassification(Problem):
 
     def _columns(self, task: str, dataset: Dataset) -> tuple[str, str]:
         args = self.args
-        return find_columns(task, dataset, args.text_column_name, args.label_column_name, args.label_by_default)
+        names = (args.text_column_name, args.label_column_name, args.label_by_default)
+        return find_columns(task, dataset, *names, may_be_numbers=bool(args.label_names))
 
     def _tagged(self, task: str, dataset: Dataset, split: str) -> TaggedWords:
         text, column = self._columns(task, dataset)
-        return TaggedWords(dataset, text, column, task, split, self.args.tag_scheme, known=self.labels or ())
+        names = self.args.label_names or ()
+        return TaggedWords(dataset, text, column, task, split, self.args.tag_scheme, self.labels or (), names)
 
     def _entities(self, tags: Tags) -> list[list[str]]:
         """Labels of sentences, which may be those of a model that learnt another scheme, in IOB2."""
