@@ -179,6 +179,19 @@ def test_folders(load: Callable[..., Any], write: Callable[..., str], tmp_path: 
     assert words(load(train_file=[f"{deep}/de"])["train"]) == {"de": ["Rom"]}
 
 
+def test_files_of_a_folder_may_name_split_and_task(load: Callable[..., Any], write: Callable[..., str]) -> None:
+    for name in ("train_de", "dev_de", "sw-ud-train", "sw-ud-test", "nl"):
+        folder = str(Path(write(f"flat/{name}.conll", conll(name))).parent)
+    loaded = load(
+        ["train", "validation", "test"], **{f"{split}_file": folder for split in ("train", "validation", "test")}
+    )
+    assert {split: words(tasks) for split, tasks in loaded.items()} == {
+        "train": {"nl": ["nl"], "sw-ud": ["sw-ud-train"], "de": ["train_de"]},
+        "validation": {"de": ["dev_de"], "nl": ["nl"]},
+        "test": {"nl": ["nl"], "sw-ud": ["sw-ud-test"]},
+    }
+
+
 def test_a_column_may_name_the_tasks(load: Callable[..., Any], write: Callable[..., str]) -> None:
     rows = [{"lang": lang, "n": n} for n, lang in enumerate(["de", "sw", "de", "nl"])]
     path = write("all=1.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
