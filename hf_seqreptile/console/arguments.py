@@ -56,13 +56,6 @@ USAGE = "%(prog)s [recipe.yaml] [--argument value …]; --help lists all"
 STOCK_HEADING = "arguments of transformers.TrainingArguments"
 
 
-class _SharedNames(argparse.Namespace):
-    """Each class of arguments takes its own out of it, and may find that one before it did."""
-
-    def __delattr__(self, name: str) -> None:
-        vars(self).pop(name, None)
-
-
 class _Parser(HfArgumentParser):
     """Hugging Face's parser, whose help shows defaults and has headings: each method's settings, then the stock's."""
 
@@ -76,17 +69,9 @@ class _Parser(HfArgumentParser):
             if action.help and "(default" not in action.help:
                 action.help += _default_shown(action.default)
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As in the parent, for classes that share an argument: the first has it, the others their own default."""
-        return super().parse_known_args(args, _SharedNames() if namespace is None else namespace)
-
     @staticmethod
     def _parse_dataclass_field(parser: Any, field: Field) -> None:
-        heading = _heading(field)
-        if heading == STOCK_HEADING and f"--{field.name}" in parser._option_string_actions:
-            # A script's own argument of that name, which stands before it.
-            return
-        if heading:
+        if heading := _heading(field):
             groups = {group.title: group for group in parser._action_groups}
             parser = groups.get(heading) or parser.add_argument_group(heading)
         HfArgumentParser._parse_dataclass_field(parser, field)

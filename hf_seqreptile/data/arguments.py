@@ -33,6 +33,9 @@ class DataArguments:
     id_names_task: ClassVar[bool] = False
     """Whether ids such as `swahili-17-2` name each example's task, where nothing else does. Default: no."""
 
+    stock_names: ClassVar[Mapping[str, str]] = {}
+    """Arguments of the stock trainer that serve no script, and which of these they mean there. Default: none."""
+
     dataset_name: str | None = field(
         default=None,
         metadata={"help": "A dataset of the Hugging Face Hub, a local dataset folder, or `sample` (bundled)."},
@@ -134,7 +137,12 @@ class DataArguments:
     @property
     def reading(self) -> Reading:
         """What files are to be read as."""
-        return Reading(self.list_columns)
+        return Reading(self.list_columns, columns=self.columns_read)
+
+    @property
+    def columns_read(self) -> frozenset[str] | None:
+        """The columns that may be read, whatever else there is. Default: `None`, all may."""
+        return None
 
 
 def _items(name: str, value: Any) -> list[str] | None:

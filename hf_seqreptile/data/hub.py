@@ -23,8 +23,8 @@ class HubSource:
 
     A configuration is named as its task, or as dataset and task: `xquad.de` of google/xquad and `mlqa.de.de` of
     facebook/mlqa are the task `de`. Where some are named so, the others are tasks only when wanted, as is always a
-    configuration of all tasks (`all_languages`). Where one configuration has splits such as `train_de` and none that is
-    called `train` or the like, they name the tasks.
+    configuration of all tasks (`all_languages`). Where one configuration has splits such as `train_de` and none
+    that is called `train` or the like, they name the tasks.
 
     Args:
         name: repository id or folder.

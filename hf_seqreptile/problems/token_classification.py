@@ -1,7 +1,7 @@
 """Words with one tag each: entities, scored as such, or parts of speech."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,6 +45,7 @@ class TokenClassificationArguments(DataArguments):
     """Data arguments of `run_ner.py`."""
 
     problem: ClassVar[str] = "ner"
+    stock_names: ClassVar[Mapping[str, str]] = {"label_names": "tag_names"}
 
     task_name: str = field(default="ner", metadata={"help": "Names the label column: `ner` reads `ner_tags`."})
     text_column_name: str | None = field(
@@ -57,11 +58,12 @@ class TokenClassificationArguments(DataArguments):
             "Default: `{task_name}_tags`, else the only one that can be."
         },
     )
-    label_names: list[str] | None = field(
+    tag_names: list[str] | None = field(
         default=None,
         metadata={
             "nargs": "+",
-            "help": "What tags that are the numbers 0, 1, … mean, where the data has no names: `O B-PER I-PER`.",
+            "help": "What tags that are the numbers 0, 1, … mean, where the data has no names: `O B-PER I-PER`. The "
+            "scripts take label_names for the same.",
         },
     )
     tag_scheme: str | None = field(
@@ -91,9 +93,6 @@ class TokenClassificationArguments(DataArguments):
         super().__post_init__()
         if self.tag_scheme is not None and self.tag_scheme not in TAG_SCHEMES:
             raise InputError(f"--tag_scheme {self.tag_scheme} is unknown. Choose one of {', '.join(TAG_SCHEMES)}.")
-        for name in self.label_names or ():
-            if (self.label_names or []).count(name) > 1:
-                raise InputError(f"--label_names: {name!r} occurs twice. Give each number a name of its own.")
 
     @property
     def label_by_default(self) -> str:
@@ -104,7 +103,7 @@ class TokenClassificationArguments(DataArguments):
     def reading(self) -> Reading:
         """As in the parent."""
         columns = (self.text_column_name or "tokens", self.label_column_name or self.label_by_default)
-        return Reading(columns, self.tag_scheme, self.label_column_name)
+        return Reading(columns, self.tag_scheme, self.label_column_name, frozenset({*columns, self.task_column or ""}))
 
 
 class TokenClassification(Problem):
@@ -136,7 +135,10 @@ class TokenClassification(Problem):
             for split, of_split in defining_splits(tasks).items()
             for task, dataset in of_split.items()
         ]
-        if args.label_names and not any(words.are_unnamed_numbers for words in defining):
+        names = args.tag_names or []
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"--label_names: {twice[0]!r} occurs twice. Give each number a name of its own.")
+        if names and not any(words.are_unnamed_numbers for words in defining):
             raise InputError("--label_names has no effect here: no task's tags are numbers without names. Remove it.")
         found = TaskSchemes(defining)
         self.scheme = found.learnt
@@ -304,11 +306,11 @@ class TokenClassification(Problem):
     def _columns(self, task: str, dataset: Dataset) -> tuple[str, str]:
         args = self.args
         names = (args.text_column_name, args.label_column_name, args.label_by_default)
-        return find_columns(task, dataset, *names, may_be_numbers=bool(args.label_names))
+        return find_columns(task, dataset, *names, may_be_numbers=bool(args.tag_names))
 
     def _tagged(self, task: str, dataset: Dataset, split: str) -> TaggedWords:
         text, column = self._columns(task, dataset)
-        names = self.args.label_names or ()
+        names = self.args.tag_names or ()
         return TaggedWords(dataset, text, column, task, split, self.args.tag_scheme, self.labels or (), names)
 
     def _entities(self, tags: Tags) -> list[list[str]]:

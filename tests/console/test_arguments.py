@@ -44,8 +44,7 @@ OURS = {
     "num_clusters": None, "eval_dataset": None, "allow_changes": None,
     # The paper's settings, and an order of examples that changes no draw of tasks.
     "learning_rate": 3e-5, "per_device_train_batch_size": 16, "train_sampling_strategy": "group_by_length",
-    # For tags; the stock argument of this name, which the scripts have no use for, gives way to it.
-    "label_names": None,
+    "tag_names": None,
 }  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_numbers_may_be_given_names(tokenizer: PreTrainedTokenizerBase) -> None:
     numbers = Dataset.from_dict({"tokens": [["Juma", "jana"], ["jana"]], "ner_tags": [[1, 0], [2]]})
     names = ["O", "B-PER", "B-LOC"]
     written = Dataset.from_dict({"tokens": [["jana"]], "ner_tags": [["B-LOC"]]})
-    args = TokenClassificationArguments(label_names=names)
+    args = TokenClassificationArguments(tag_names=names)
     its_problem = TokenClassification({"train": {"sw": numbers, "de": written}}, args)
     assert its_problem.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
     assert its_problem.encode({"sw": numbers}, tokenizer, "test")["sw"].with_format(None)["labels"][:] == [
@@ -107,7 +107,7 @@ def test_numbers_may_be_given_names(tokenizer: PreTrainedTokenizerBase) -> None:
 def test_numbers_without_a_fitting_name_are_refused(names: list[str] | None, message: str) -> None:
     dataset = Dataset.from_dict({"tokens": [["Juma", "jana"], ["jana"]], "ner_tags": [[1, 0], [2]]})
     with pytest.raises(InputError, match=message):
-        problem(dataset, label_names=names)
+        problem(dataset, tag_names=names)
 
 
 def test_words_are_not_taken_for_tags() -> None:
