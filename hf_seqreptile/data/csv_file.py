@@ -13,6 +13,7 @@ from .answers import Answers, answers_from_cells, answers_from_json
 from .text import read_lines, shown
 
 _ANSWER = {"answer_text", "answer_start"}
+_TEXT_ALONE = {"answer_text", "question", "context"}
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 
 
@@ -82,8 +83,8 @@ def _pop_answers(row: dict[str, str], place: str) -> dict[str, Answers]:
     """Take the answers out of `row`; empty where the file has no such column."""
     if "answers" in row:
         return {"answers": answers_from_json(row.pop("answers"), f"{place}, column `answers`")}
-    if row.keys() >= _ANSWER:
-        return {"answers": answers_from_cells(row.pop("answer_text"), row.pop("answer_start"), place)}
+    if row.keys() >= _ANSWER or row.keys() >= _TEXT_ALONE:
+        return {"answers": answers_from_cells(row.pop("answer_text"), row.pop("answer_start", ""), place)}
     return {}
 
 

@@ -3,6 +3,7 @@
 import glob
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, Features, List, Value
 from datasets.packaged_modules.parquet.parquet import Parquet
@@ -28,11 +29,13 @@ class Reading:
             file with tabs (.tsv) is CoNLL, else a table with a header.
         tag_scheme: of the tags in a CoNLL file. Default: the one that is recognised.
         tag_column: which column of a CoNLL file holds the tags. Default: the one that its layout tells.
+        columns: which may be read; another whose values are of several types is left out. Default: all may.
     """
 
     list_columns: tuple[str, ...] = ()
     tag_scheme: str | None = None
     tag_column: str | None = None
+    columns: frozenset[str] | None = None
 
 
 def check_file(path: Path) -> None:
@@ -54,7 +57,7 @@ def read_file(path: Path, split: str, reading: Reading, cache: Cache) -> Dataset
     """Read a file that passed `check_file`; it keeps its own columns."""
     suffix = path.suffix.lower()
     if suffix == ".csv" or (suffix == _TABS and not reading.list_columns):
-        tabs = {"tabs": True} if suffix == _TABS else {}
+        tabs: dict[str, Any] = {"tabs": True} if suffix == _TABS else {}
         return build_from_rows(read_csv, path, split, cache, list_columns=reading.list_columns, **tabs)
     if suffix in _CONLL:
         words = List(Value("string"))
@@ -66,4 +69,5 @@ def read_file(path: Path, split: str, reading: Reading, cache: Cache) -> Dataset
         # `datasets` takes the path for a pattern.
         files = {split: [glob.escape(str(path.resolve()))]}
         return build(Parquet(cache_dir=cache.directory, data_files=files), path, split, cache)
-    return build_from_rows(read_json if suffix == ".json" else read_json_lines, path, split, cache)
+    reader = read_json if suffix == ".json" else read_json_lines
+    return build_from_rows(reader, path, split, cache, columns=reading.columns)

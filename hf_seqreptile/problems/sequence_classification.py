@@ -56,6 +56,11 @@ class SequenceClassificationArguments(DataArguments):
         default=False, metadata={"help": "Pad every pair to the maximum, not to the longest of its batch."}
     )
 
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """As in the parent."""
+        return frozenset({*(column for pair in _PAIRS for column in pair), *_LABELS, self.task_column or LABEL})
+
     def __post_init__(self) -> None:
         super().__post_init__()
         train_language = self.train_language or self.language

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hf_seqreptile.data import DataArguments
 from hf_seqreptile.data.csv_file import read_csv
+from hf_seqreptile.problems.question_answering import QuestionAnsweringArguments
 
 ROWS = [
     {"tokens": ["In", "Rom"], "ner_tags": ["O", "B-LOC"], "id": "007"},
@@ -57,6 +58,24 @@ def test_nested_and_missing_values_of_any_row_are_kept(load: Callable[..., Any],
     rows = load(train_file=[path], kind=DataArguments)["train"]["de"]
     assert rows[2500] == {**late, "extra": [{"a": None, "b": None}, {"a": None, "b": "c"}]}
     assert rows[0] == {"id": 0.0, "answers": {"text": [], "start": None}, "extra": None}
+
+
+def test_a_column_that_nothing_reads_may_hold_anything(
+    load: Callable[..., Any], refusal: Callable[..., str], write: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"question": "Wo?", "context": "Rom", "answer_lang": "de", "n": 1}
+    rows = [row] * 1500 + [row | {"answer_lang": float("nan"), "more": 1}, row | {"more": "x"}]
+    path = write("de.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    dataset = load(train_file=[path], kind=QuestionAnsweringArguments)["train"]["de"]
+    assert dataset.column_names == ["question", "context", "n"] and len(dataset) == 1502
+    assert [record.getMessage() for record in caplog.records if "left out" in record.getMessage()] == [
+        f"{path}, row {row}: the column {name!r} has another type of value than before. It is left out; "
+        "nothing reads it."
+        for row, name in ((1501, "answer_lang"), (1502, "more"))
+    ]
+    assert "row 1501" in refusal(train_file=[path], kind=QuestionAnsweringArguments, task_column="answer_lang")
+    path = write("en.jsonl", json.dumps(row) + "\n" + json.dumps(row | {"context": 7}) + "\n")
+    assert f"{path}, row 2: its values" in refusal(train_file=[path], kind=QuestionAnsweringArguments)
 
 
 def test_parquet_keeps_its_types(load: Callable[..., Any], tmp_path: Path) -> None:
