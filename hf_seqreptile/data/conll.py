@@ -57,6 +57,34 @@ def read_conll(
         yield {"tokens": tokens, name: tags}
 
 
+def holds_tokens_alone(path: Path) -> bool:
+    """Whether the first line of a file that is no comment has one column, which is then a token without a tag."""
+    return next((len(row) == 1 for _, line, row in _rows(path) if row and not line.startswith("# ")), False)
+
+
+def read_tokens(path: Path) -> Iterator[dict[str, list[str]]]:
+    """Yield each sentence of a file without tags, one token a line, as `{"tokens": [...]}`.
+
+    Raises:
+        InputError: a line with several columns, or bytes that are not UTF-8 text.
+    """
+    tokens: list[str] = []
+    for number, line, row in _rows(path):
+        if not row:
+            if tokens:
+                yield {"tokens": tokens}
+                tokens = []
+        elif len(row) > 1 and (tokens or not line.startswith("# ")):
+            raise InputError(
+                f"{path}, line {number}: {_count(len(row))} ({_quoted(line)}), but the first line has one, a token "
+                f"without a tag. Give one token a line, with an empty line between sentences."
+            )
+        elif len(row) == 1:
+            tokens.append(row[0])
+    if tokens:
+        yield {"tokens": tokens}
+
+
 @dataclass(frozen=True)
 class _Layout:
     """Which column holds what.

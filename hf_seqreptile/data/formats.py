@@ -10,7 +10,7 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 
 from ..errors import InputError
 from .build import Cache, build, build_from_rows
-from .conll import read_conll
+from .conll import holds_tokens_alone, read_conll, read_tokens
 from .conll_columns import TAGS
 from .csv_file import read_csv
 from .json_file import read_json, read_json_lines
@@ -59,6 +59,8 @@ def read_file(path: Path, split: str, reading: Reading, cache: Cache) -> Dataset
     if suffix == ".csv" or (suffix == _TABS and not reading.list_columns):
         tabs: dict[str, Any] = {"tabs": True} if suffix == _TABS else {}
         return build_from_rows(read_csv, path, split, cache, list_columns=reading.list_columns, **tabs)
+    if suffix in _CONLL and split == "test" and holds_tokens_alone(path):
+        return build_from_rows(read_tokens, path, split, cache, Features({"tokens": List(Value("string"))}))
     if suffix in _CONLL:
         words = List(Value("string"))
         features = Features({"tokens": words, reading.tag_column or TAGS: words})

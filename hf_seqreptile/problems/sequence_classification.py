@@ -104,7 +104,7 @@ class SequenceClassification(TextClassification):
         names = dataset.column_names
         texts = next((pair for pair in _PAIRS if {*pair} <= {*names}), _PAIRS[0])
         label = next((name for name in _LABELS if name in names), LABEL)
-        for column in (*texts, label):
+        for column in texts:
             if column not in names:
                 raise InputError(
                     f"The data of task {task!r} has no column {column!r}, only {names}. It needs premise, hypothesis "

@@ -162,7 +162,8 @@ def find_columns(
     label: str | None,
     label_by_default: str,
     may_be_numbers: bool = False,
-) -> tuple[str, str]:
+    may_lack_tags: bool = False,
+) -> tuple[str, str | None]:
     """The columns of words and of tags: by their names, or where there is no other.
 
     Args:
@@ -172,12 +173,15 @@ def find_columns(
         label: the column of tags, where the user names it.
         label_by_default: what it is called otherwise.
         may_be_numbers: whether tags may be numbers without names.
+        may_lack_tags: whether there may be none; their column is then `None`.
 
     Raises:
         InputError: a column that was named does not exist or is named for both, there are fewer than two, or which
             they are cannot be told for sure; columns that hold something else.
     """
     names = dataset.column_names
+    if may_lack_tags and (alone := _words_alone(dataset, text, label or label_by_default)):
+        return alone, None
     if len(names) < 2:
         raise InputError(f"The data of task {task!r} has the columns {names}; it needs words and tags.")
     for argument, column in (("text_column_name", text), ("label_column_name", label)):
@@ -203,6 +207,13 @@ def find_columns(
         raise InputError(f"--text_column_name and --label_column_name both name {text!r}. Give each its own column.")
     _check_features(task, dataset, text, label, may_be_numbers)
     return text, label
+
+
+def _words_alone(dataset: Dataset, text: str | None, label: str) -> str | None:
+    """The column of words, where no other column can be one of tags."""
+    lists = [name for name, feature in dataset.features.items() if _holds_tags(feature, may_be_numbers=True)]
+    words = text or ("tokens" if "tokens" in lists else lists[0] if lists else None)
+    return words if label not in dataset.column_names and lists == [words] else None
 
 
 def _the_only(task: str, names: Sequence[str], candidates: Sequence[str], what: str, argument: str) -> str:

@@ -4,6 +4,7 @@ import string
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -214,6 +215,19 @@ def test_parts_of_speech_are_the_fourth_column_of_conll_u(tmp_path: Path) -> Non
     assert list(read_conll(path, "none")) == [{"tokens": ["zu", "dem", "Haus"], "ner_tags": ["ADP", "DET", "NOUN"]}]
     with pytest.raises(InputError, match=r"name it with --label_column_name .* upos, xpos, feats"):
         list(read_conll(path))
+
+
+def test_a_test_file_may_hold_tokens_alone(
+    load: Callable[..., Any], write: Callable[..., str], refusal: Callable[..., str]
+) -> None:
+    path = write("de.conll", "# id = 1\nIn\nRom\n\n#\n\n# id = 2\nUlm\n")
+    tokens = load(["test"], test_file=path)["test"]["de"]
+    assert tokens.to_dict() == {"tokens": [["In", "Rom"], ["#"], ["Ulm"]]}
+    assert "one column only (`In`). Give a token and its tag" in refusal(train_file=path)
+    path = write("en.conll", "In\nRom B-LOC\n")
+    assert f"{path}, line 2: 2 columns (`Rom B-LOC`), but the first line has one" in refusal(
+        splits=["test"], test_file=path
+    )
 
 
 CONLL_U = """\

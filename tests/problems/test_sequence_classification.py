@@ -64,6 +64,15 @@ def test_columns_as_the_files_of_xnli_call_them(tokenizer: PreTrainedTokenizerBa
         SequenceClassification({"train": {"sw": data(NLI).rename_column("premise", "sentence1")}}, its_problem.args)
 
 
+def test_the_test_split_alone_may_have_no_column_of_labels(tokenizer: PreTrainedTokenizerBase) -> None:
+    pairs = data([0, 1]).remove_columns("label")
+    features = problem(NLI).encode({"sw": pairs}, tokenizer, "test")["sw"]
+    assert len(features) == 2 and "labels" not in features.column_names
+    assert SequenceClassification({"test": {"sw": pairs}}, SequenceClassificationArguments()).labels == NLI
+    with pytest.raises(InputError, match="no column 'label', only"):
+        SequenceClassification({"validation": {"sw": pairs}}, SequenceClassificationArguments())
+
+
 def test_other_names_stay_as_they_are() -> None:
     assert problem(["yes", "no"], ["no"]).labels == ["no", "yes"]
     assert problem([True, False]).labels == ["False", "True"]

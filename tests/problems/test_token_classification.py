@@ -147,7 +147,6 @@ def test_without_training_data_the_labels_are_those_of_all_other_splits() -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.remove_columns("ner_tags"), r"The data of task 'sw' has the columns \['tokens'\]"),
         (lambda d: d.map(lambda row: {"tokens": "a b"}), "Column 'tokens' of task 'sw' holds Value"),
         (lambda d: d.map(lambda row: {"ner_tags": "O O"}), "Column 'ner_tags' of task 'sw' holds Value"),
         (lambda d: d.map(lambda row: {"ner_tags": [1, 2]}), "Column 'ner_tags' of task 'sw' holds List"),
@@ -162,6 +161,19 @@ def test_data_that_does_not_fit_is_refused_in_every_split(
 ) -> None:
     with pytest.raises(InputError, match=message):
         problem().encode({"sw": change(data((WORDS, TAGS)))}, tokenizer, "test")
+
+
+def test_the_test_split_alone_may_have_no_tags(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Its places are those of the words' first subwords."""
+    words = data((WORDS, TAGS), (["jana"], ["O"])).remove_columns("ner_tags")
+    features = problem().encode({"sw": words}, tokenizer, "test")["sw"].with_format(None)
+    assert {*features.column_names} == {*tokenizer.model_input_names, "tag_places"}
+    assert features["tag_places"][:] == [[1, 2, 4, 6, 8], [1]]
+    for split in ("train", "validation"):
+        with pytest.raises(InputError, match=r"The data of task 'sw' has the columns \['tokens'\]"):
+            problem().encode({"sw": words}, tokenizer, split)
+    alone = TokenClassification({"test": {"sw": words}}, TokenClassificationArguments())
+    assert not alone.labels and not alone.notes
 
 
 ROWS: list[list[tuple[str | None, str]]] = [
