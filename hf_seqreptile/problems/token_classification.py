@@ -82,7 +82,8 @@ class TokenClassificationArguments(DataArguments):
         default=False, metadata={"help": "Pad every sentence to the maximum, not to the longest of its batch."}
     )
     label_all_tokens: bool = field(
-        default=False, metadata={"help": "Give a word's tag to all of its subwords, not to the first alone."}
+        default=False,
+        metadata={"help": "Train on a word's tag in all of its subwords, not in the first alone; words are scored."},
     )
     return_entity_level_metrics: bool = field(
         default=False,
@@ -221,7 +222,7 @@ class TokenClassification(Problem):
                     "where": words.where,
                     "max_length": max_length,
                     "padding": self._padding,
-                    "all_subwords": self.args.label_all_tokens,
+                    "all_subwords": is_train and self.args.label_all_tokens,
                     "for_training": is_train,
                 },
             )

@@ -55,7 +55,7 @@ def encode(
     ids=str,
 )
 def test_words_and_subwords(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any], tags: list[Any]) -> None:
-    features = encode(tokenizer, data((WORDS, TAGS)), **options)
+    features = encode(tokenizer, data((WORDS, TAGS)), split="train", **options)
     assert features.keys() >= {"input_ids", "attention_mask", "labels"}
     labels = problem().label2id
     expected = [IGNORED, *(IGNORED if tag is None else labels[tag] for tag in tags), IGNORED]
@@ -63,6 +63,14 @@ def test_words_and_subwords(tokenizer: PreTrainedTokenizerBase, options: dict[st
     assert features["labels"] == [expected + padding * [IGNORED]]
     assert features["attention_mask"] == [[1] * len(expected) + [0] * padding]
     assert " ".join(WORDS).startswith(tokenizer.decode(features["input_ids"][0], skip_special_tokens=True))
+
+
+def test_words_are_scored_whatever_subwords_are_trained_on(tokenizer: PreTrainedTokenizerBase) -> None:
+    for split in ("validation", "test"):
+        words, all_subwords = (
+            encode(tokenizer, data((WORDS, TAGS)), split=split, label_all_tokens=every) for every in (False, True)
+        )
+        assert words["labels"] == all_subwords["labels"]
 
 
 def test_sentences_without_anything_to_tag_are_left_out_of_training_alone(tokenizer: PreTrainedTokenizerBase) -> None:
