@@ -22,7 +22,7 @@ from .steps import (
     trainer_class,
     wanted_splits,
 )
-from .unused_arguments import refuse_unused_arguments
+from .unused_arguments import refuse_unused_arguments, take_stock_names
 from .zero_shot import split_into_clusters
 
 
@@ -41,6 +41,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             example,
         )
         make_trainer = trainer_class(args)
+        take_stock_names(args, data_args)
         refuse_unused_arguments(args, problem_class.without_effect)
         refuse_results_of_another_model(args, str(model_args.model_name_or_path))
         if run_args.dry_run:

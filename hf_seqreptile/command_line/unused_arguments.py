@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ..data.arguments import DataArguments
 from ..errors import InputError
 from ..training.training_args import MultiTaskTrainingArguments
 
@@ -16,6 +17,23 @@ UNUSED: Mapping[str, str] = {
     "length_column_name": "the script's features have no such column; they are grouped by their numbers of subwords",
 }
 """Why each of them has no use in a script."""
+
+
+def take_stock_names(args: MultiTaskTrainingArguments, data_args: DataArguments) -> None:
+    """Give the data's arguments what was given under the names of stock ones.
+
+    Args:
+        args: of the training, from which they are taken out.
+        data_args: of the script.
+
+    Raises:
+        InputError: an argument was given under both names.
+    """
+    for stock, own in data_args.stock_names.items():
+        if args.is_given(stock):
+            if getattr(data_args, own) is not None:
+                raise InputError(f"--{stock} and --{own} mean the same. Leave one of them out.")
+            setattr(data_args, own, args.take_out(stock))
 
 
 def refuse_unused_arguments(args: MultiTaskTrainingArguments, of_problem: Mapping[str, str]) -> None:

@@ -33,6 +33,9 @@ class DataArguments:
     id_names_task: ClassVar[bool] = False
     """Whether ids such as `swahili-17-2` name each example's task, where nothing else does. Default: no."""
 
+    stock_names: ClassVar[Mapping[str, str]] = {}
+    """Arguments of the stock trainer that serve no script, and which of these they mean there. Default: none."""
+
     dataset_name: str | None = field(
         default=None,
         metadata={"help": "A dataset of the Hugging Face Hub, a local dataset folder, or `sample` (bundled)."},
@@ -68,8 +71,8 @@ class DataArguments:
         default=None,
         metadata={
             "nargs": "+",
-            "help": "Tasks to evaluate on, zero-shot where not trained on. Default: `languages`; with `eval_dataset`, "
-            "all of its tasks.",
+            "help": "Tasks to evaluate on, zero-shot where not trained on. Default: `languages`; without them, all "
+            "tasks of `validation_file` and of `test_file`; with `eval_dataset`, all of its tasks.",
         },
     )
     task_column: str | None = field(
@@ -128,12 +131,18 @@ class DataArguments:
             return ", ".join(self.languages or [every]) + clusters
         if self.eval_languages or self.eval_dataset:
             return ", ".join(self.eval_languages or [every])
-        return ", ".join(self.languages or ["the tasks of the training data"])
+        of_files = getattr(self, f"{split}_file")
+        return ", ".join(self.languages or [every if of_files else "the tasks of the training data"])
 
     @property
     def reading(self) -> Reading:
         """What files are to be read as."""
-        return Reading(self.list_columns)
+        return Reading(self.list_columns, columns=self.columns_read)
+
+    @property
+    def columns_read(self) -> frozenset[str] | None:
+        """The columns that may be read, whatever else there is. Default: `None`, all may."""
+        return None
 
 
 def _items(name: str, value: Any) -> list[str] | None:

@@ -1,6 +1,7 @@
 """From the rows of a file to a Dataset in the Arrow cache of `datasets`."""
 
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -13,6 +14,8 @@ from datasets.fingerprint import Hasher
 from datasets.packaged_modules.generator.generator import Generator
 
 from ..errors import InputError
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -33,19 +36,22 @@ def build_from_rows(
     split: str,
     cache: Cache,
     features: Features | None = None,
+    columns: Collection[str] | None = None,
     **options: Any,
 ) -> Dataset:
     """The Dataset of the rows that `read(path, **options)` yields, cached until the file or the reader changes.
 
     Args:
         features: the columns' types; the default is to infer them from all rows.
+        columns: those that may be needed; another with values of several types is left out, and told of. Default: all.
 
     Raises:
-        InputError: what `read` raises; a file without rows; a column with values of several types.
+        InputError: what `read` raises; a file without rows; a column that may be needed with values of several types.
     """
     status = path.stat()
     file = (str(path.resolve()), status.st_size, status.st_mtime_ns)
-    key = Hasher.hash([file, split, read.__name__, sorted(options.items()), _readers_source()])
+    needed = None if columns is None else sorted(columns)
+    key = Hasher.hash([file, split, read.__name__, sorted(options.items()), needed, _readers_source()])
     builder = _RowBuilder(
         cache_dir=cache.directory,
         config_id=f"default-fingerprint={key}",
@@ -54,6 +60,7 @@ def build_from_rows(
         gen_kwargs={"path": path, **options},
         split=split,
     )
+    builder.needed = columns
     return build(builder, path, split, cache)
 
 
@@ -85,25 +92,56 @@ def build(builder: DatasetBuilder, path: Path, split: str, cache: Cache) -> Data
 class _RowBuilder(Generator):
     """Infers features from all rows, where `datasets` looks at the first thousand and drops columns they lack."""
 
+    needed: Collection[str] | None = None
+
     def _split_generators(self, dl_manager: Any) -> Any:
         if self.info.features is None:
             path = self.config.gen_kwargs["path"]
-            self.info.features = _infer_features(self.config.generator(**self.config.gen_kwargs), path)
+            self.info.features = _infer_features(self.config.generator(**self.config.gen_kwargs), path, self.needed)
         return super()._split_generators(dl_manager)
 
 
-def _infer_features(rows: Iterator[Row], path: Path) -> Features:
+def _infer_features(rows: Iterator[Row], path: Path, needed: Collection[str] | None) -> Features:
     schema = pa.schema([])
+    left_out: dict[str, int] = {}
     seen = 0
     while block := list(islice(rows, _ROWS_AT_ONCE)):
         try:
-            schema = _widen(schema, block)
+            schema = _widen(schema, _without(block, left_out))
         except (ValueError, TypeError, OverflowError):
-            _raise_for_row(schema, block, path, seen)
+            if needed is not None:
+                left_out |= _mixed_columns(schema, block, seen, {*left_out, *needed})
+            block = _without(block, left_out)
+            kept = [field for field in schema if field.name not in left_out]
+            _raise_for_row(pa.schema(kept), block, path, seen)
+            schema = _widen(pa.schema(kept), block)
         seen += len(block)
     if not seen:
         raise InputError(f"{path} holds no examples. Put some into it, or leave it out.")
+    for name, row in left_out.items():
+        logger.warning(
+            "%s, row %d: the column %r has another type of value than before. It is left out; nothing reads it.",
+            path, row, name,
+        )  # fmt: skip
     return Features.from_arrow_schema(schema)
+
+
+def _without(rows: list[Row], left_out: Collection[str]) -> list[Row]:
+    return [{name: value for name, value in row.items() if name not in left_out} for row in rows] if left_out else rows
+
+
+def _mixed_columns(schema: pa.Schema, rows: list[Row], seen: int, others: Collection[str]) -> dict[str, int]:
+    """The columns but `others` whose values are of several types, and the number of the first row that has another."""
+    found: dict[str, int] = {}
+    for name in dict.fromkeys(name for row in rows for name in row if name not in others):
+        own = pa.schema([schema.field(name)] if name in schema.names else [])
+        for number, row in enumerate(rows, seen + 1):
+            try:
+                own = _widen(own, [{name: row.get(name)}])
+            except (ValueError, TypeError, OverflowError):
+                found[name] = number
+                break
+    return found
 
 
 def _widen(schema: pa.Schema, rows: Iterable[Row]) -> pa.Schema:

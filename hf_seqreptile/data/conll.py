@@ -5,16 +5,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Features, List, Value
-
 from ..errors import InputError
+from .conll_columns import CONLL_U, TAGS, TagColumn, described_columns, find_tag_column
 from .tags import OUTSIDE, is_tag, odd_tags
 from .text import read_lines, shown
-
-CONLL_FEATURES = Features({"tokens": List(Value("string")), "ner_tags": List(Value("string"))})
-
-CONLL_U = 10
-"""The columns of CoNLL-U."""
 
 _INDEX = re.compile(r"\d+(?:[-.]\d+)?")
 # In CoNLL-U, of several words and of an empty node.
@@ -22,30 +16,35 @@ _NO_WORD = re.compile(r"\d+[-.]\d+")
 _LANGUAGE_PREFIX = re.compile(r"[a-z]{2,}(?:-[a-z]+)*:")
 
 
-def read_conll(path: Path, tag_scheme: str | None = None) -> Iterator[dict[str, list[str]]]:
+def read_conll(
+    path: Path, tag_scheme: str | None = None, tag_column: str | None = None
+) -> Iterator[dict[str, list[str]]]:
     """Yield each sentence as `{"tokens": [...], "ner_tags": [...]}`, tags as written, without holding the file.
 
     Columns are separated by one tab or by spaces, in any of these orders, which is found out from the whole file:
     `token tag`, `token … tag` (CoNLL-2003), `index token tag`, `language:token tag` (the prefix, when every token
     has the same, is dropped) and `tag token`; with the scheme `none` also the ten columns of CoNLL-U, whose fourth is
-    the part of speech. Comments (`# …`), `-DOCSTART-` lines and, behind an index, the ranges
-    (`1-2`) and empty nodes (`2.1`) of CoNLL-U are skipped.
+    the part of speech. Where the user names the column of tags, there may be any others. Comments (`# …`),
+    `-DOCSTART-` lines and, behind an index, the ranges (`1-2`) and empty nodes (`2.1`) of CoNLL-U are skipped.
 
     Args:
         path: of the file.
         tag_scheme: of the tags, one of `TAG_SCHEMES`. Default: the one that is recognised.
+        tag_column: the column of tags, as [`find_tag_column`] takes it, and what it is called instead of `ner_tags`.
 
     Raises:
         InputError: a line with another number of columns, without a token or with an odd tag, or one that may be a
-            comment as well; columns of which the tag's is unclear; bytes that are not UTF-8 text.
+            comment as well; no column of that name, or columns of which the tag's is unclear; bytes that are not UTF-8
+            text.
     """
-    layout = _find_layout(path, tag_scheme)
+    layout = _find_layout(path, tag_scheme, tag_column)
+    name = tag_column or TAGS
     tokens: list[str] = []
     tags: list[str] = []
     for number, line, row in _rows(path):
         if not row:
             if tokens:
-                yield {"tokens": tokens, "ner_tags": tags}
+                yield {"tokens": tokens, name: tags}
                 tokens, tags = [], []
         elif word := layout.sure_word(line, row):
             tokens.append(word[0])
@@ -55,7 +54,35 @@ def read_conll(path: Path, tag_scheme: str | None = None) -> Iterator[dict[str, 
             tokens.append(token)
             tags.append(tag)
     if tokens:
-        yield {"tokens": tokens, "ner_tags": tags}
+        yield {"tokens": tokens, name: tags}
+
+
+def holds_tokens_alone(path: Path) -> bool:
+    """Whether the first line of a file that is no comment has one column, which is then a token without a tag."""
+    return next((len(row) == 1 for _, line, row in _rows(path) if row and not line.startswith("# ")), False)
+
+
+def read_tokens(path: Path) -> Iterator[dict[str, list[str]]]:
+    """Yield each sentence of a file without tags, one token a line, as `{"tokens": [...]}`.
+
+    Raises:
+        InputError: a line with several columns, or bytes that are not UTF-8 text.
+    """
+    tokens: list[str] = []
+    for number, line, row in _rows(path):
+        if not row:
+            if tokens:
+                yield {"tokens": tokens}
+                tokens = []
+        elif len(row) > 1 and (tokens or not line.startswith("# ")):
+            raise InputError(
+                f"{path}, line {number}: {_count(len(row))} ({_quoted(line)}), but the first line has one, a token "
+                f"without a tag. Give one token a line, with an empty line between sentences."
+            )
+        elif len(row) == 1:
+            tokens.append(row[0])
+    if tokens:
+        yield {"tokens": tokens}
 
 
 @dataclass(frozen=True)
@@ -68,6 +95,7 @@ class _Layout:
         token: the place of the token's.
         tag: the place of the tag's.
         prefix: what every token begins with.
+        has_index: whether the first column counts the words.
         known: the tags of the lines that are certainly no comments.
         odd: those of them that cannot be meant, with the reasons.
     """
@@ -75,15 +103,16 @@ class _Layout:
     columns: int
     line: int
     token: int
-    tag: int
+    tag: TagColumn
     prefix: str
+    has_index: bool
     known: Collection[str]
     odd: Mapping[str, str]
 
     def sure_word(self, line: str, row: list[str]) -> tuple[str, str] | None:
         """The token and the tag of a line that needs no closer look, as most do not."""
         if len(row) == self.columns and line[0] != "#" and (self.token == 0 or row[0].isalnum()):
-            token, tag = row[self.token].removeprefix(self.prefix), row[self.tag]
+            token, tag = row[self.token].removeprefix(self.prefix), self.tag.read(row)
             if token and tag in self.known and tag not in self.odd:
                 return token, tag
         return None
@@ -91,8 +120,8 @@ class _Layout:
     def skips(self, line: str, row: list[str], inside: bool) -> bool:
         """Whether a line within a sentence (`inside`), or before one, holds none of its words."""
         if self.token == 0:
-            return _is_comment(line, row, self.columns, inside, self.known)
-        return line.startswith("#") or (self.tag > self.token and _NO_WORD.fullmatch(row[0]) is not None)
+            return _is_comment(line, row, self.columns, inside, self.tag, self.known)
+        return line.startswith("#") or (self.has_index and _NO_WORD.fullmatch(row[0]) is not None)
 
     def parse(self, line: str, row: list[str], place: str) -> tuple[str, str]:
         if len(row) != self.columns:
@@ -102,7 +131,7 @@ class _Layout:
                 f"{place}: {_count(len(row))} ({_quoted(line)}), but line {self.line} has {_count(self.columns)}. "
                 "Give every line the same columns, and leave an empty line between sentences."
             )
-        token, tag = row[self.token].removeprefix(self.prefix), row[self.tag]
+        token, tag = row[self.token].removeprefix(self.prefix), self.tag.read(row)
         if not token:
             raise _empty_token(place, line)
         if reason := self.odd.get(tag):
@@ -145,7 +174,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
         yield number, line, row
 
 
-def _is_comment(line: str, row: list[str], columns: int, inside: bool, known: Collection[str]) -> bool:
+def _is_comment(line: str, row: list[str], columns: int, inside: bool, tag: TagColumn, known: Collection[str]) -> bool:
     """Whether a line that begins with # is no token, where the token's is the first column.
 
     Args:
@@ -153,6 +182,7 @@ def _is_comment(line: str, row: list[str], columns: int, inside: bool, known: Co
         row: its columns.
         columns: how many a token's line has.
         inside: whether it stands within a sentence, where comments have no place.
+        tag: the column of tags.
         known: the tags of other lines.
     """
     if not line.startswith("#"):
@@ -160,16 +190,18 @@ def _is_comment(line: str, row: list[str], columns: int, inside: bool, known: Co
     has_space = line.startswith("# ")
     if len(row) != columns:
         return has_space or not inside
-    return has_space and not inside and row[-1] not in known
+    return has_space and not inside and tag.read(row) not in known
 
 
-def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
+def _find_layout(path: Path, tag_scheme: str | None, tag_column: str | None) -> _Layout:
     line, columns = _first_line(path)
+    named = _named_column(path, columns, tag_scheme, tag_column) if tag_column else None
+    tag = named or TagColumn(columns - 1)
     tags_first = indexed = prefixed = True
     prefix: str | None = None
     inside = False
     first: set[str] = set()
-    last: dict[str, set[str]] = {"words": set(), "ranges": set(), "signs": set()}
+    found: dict[str, set[str]] = {"words": set(), "ranges": set(), "signs": set()}
     fourth: set[str] = set()
     for _, text, row in _rows(path):
         if not row:
@@ -177,9 +209,10 @@ def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
         # What has another number of columns is a comment, or a mistake that reading will name.
         if len(row) != columns:
             continue
+        own = tag.read(row)
         if text.startswith("#"):
-            if inside or "\t" in text or is_tag(row[-1]):
-                last["signs"].add(row[-1])
+            if inside or "\t" in text or is_tag(own):
+                found["signs"].add(own)
                 inside = True
             continue
         inside = True
@@ -191,26 +224,30 @@ def _find_layout(path: Path, tag_scheme: str | None) -> _Layout:
             prefix = match[0] if match else ""
         prefixed = prefixed and row[0].startswith(prefix)
         is_word = row[0].isalnum() or not _NO_WORD.fullmatch(row[0])
-        last["words" if is_word else "ranges"].add(row[-1])
+        found["words" if is_word else "ranges"].add(own)
         if is_word and columns == CONLL_U:
             fourth.add(row[3])
-    if columns == 2 and tags_first and first and not all(map(is_tag, last["words"] | last["ranges"])):
-        return _Layout(columns, line, 1, 0, "", first, odd_tags(first, tag_scheme))
-    if columns >= 3 and indexed:
+    has_index = indexed and columns > 2
+    prefix = prefix or "" if columns == 2 and prefixed else ""
+    if named:
+        token = next(place for place in range(columns) if place not in (0 if has_index else -1, named.place))
+        known = found["words"] if has_index else set().union(*found.values())
+        return _Layout(columns, line, token, named, prefix, has_index, known, odd_tags(known, tag_scheme))
+    if columns == 2 and tags_first and first and not all(map(is_tag, found["words"] | found["ranges"])):
+        return _Layout(columns, line, 1, TagColumn(0), "", False, first, odd_tags(first, tag_scheme))
+    if has_index:
         if columns == CONLL_U and tag_scheme == "none":
-            return _Layout(columns, line, 1, 3, "", fourth, odd_tags(fourth, tag_scheme))
+            return _Layout(columns, line, 1, TagColumn(3), "", True, fourth, odd_tags(fourth, tag_scheme))
         if columns > 3:
-            hint = ", or read parts of speech from CoNLL-U's fourth with --tag_scheme none" * (columns == CONLL_U)
             raise InputError(
                 f"{path}, line {line}: an index and {columns - 1} more columns. Which of them is the tag is unclear: "
-                f"keep the columns index, token and tag{hint}."
+                f"name it with --label_column_name {described_columns(columns, has_index)}."
             )
-        return _Layout(columns, line, 1, 2, "", last["words"], odd_tags(last["words"], tag_scheme))
-    known = set().union(*last.values())
-    if tag_scheme is None and not any(is_tag(tag) for tag in known - {OUTSIDE}):
+        return _Layout(columns, line, 1, tag, "", True, found["words"], odd_tags(found["words"], tag_scheme))
+    known = set().union(*found.values())
+    if tag_scheme is None and not any(is_tag(one) for one in known - {OUTSIDE}):
         _refuse_words_for_tags(path, line, columns, known)
-    prefix = prefix or "" if columns == 2 and prefixed else ""
-    return _Layout(columns, line, 0, columns - 1, prefix, known, odd_tags(known, tag_scheme))
+    return _Layout(columns, line, 0, tag, prefix, False, known, odd_tags(known, tag_scheme))
 
 
 def _refuse_words_for_tags(path: Path, line: int, columns: int, last: Collection[str]) -> None:
@@ -228,6 +265,15 @@ def _refuse_words_for_tags(path: Path, line: int, columns: int, last: Collection
         f"{path}, line {line}: {what}. Which column is the tag's is unclear: keep the columns token and tag, in this "
         f"order; if they are so, name the tags' scheme with --tag_scheme."
     )
+
+
+def _named_column(path: Path, columns: int, tag_scheme: str | None, tag_column: str) -> TagColumn | None:
+    def rows() -> Iterator[list[str]]:
+        return (row for _, _, row in _rows(path))
+
+    words = (row[0] for row in rows() if len(row) == columns and not row[0].startswith("#"))
+    has_index = columns > 2 and all(map(_INDEX.fullmatch, words))
+    return find_tag_column(path, tag_column, columns, has_index, rows, tag_scheme)
 
 
 def _first_line(path: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from ..errors import InputError
 from .build import Cache
 from .columns import split_by_column, split_by_id, tell_of_ids
 from .formats import SUFFIXES, Reading, check_file, read_file
-from .names import SPLIT_NAMES, check_task_name, unknown_name
+from .names import SPLIT_NAMES, check_task_name, split_and_task, unknown_name
 
 _ALL_STEMS = {stem for stems in SPLIT_NAMES.values() for stem in stems}
 ONE_TASK = "all"
@@ -158,9 +158,12 @@ def _files_of_folder(folder: Path, split: str, argument: str) -> dict[str, Path]
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "README", "LICENSE")) or path.stem in _ALL_STEMS:
             continue
-        file = _file_of_split(path, split) if path.is_dir() else path
+        if path.is_dir():
+            task, file = path.name, _file_of_split(path, split)
+        else:
+            of_split, task = split_and_task(path.stem) or (split, path.stem)
+            file = path if of_split == split else None
         if file is not None:
-            task = path.name if path.is_dir() else path.stem
             _refuse_twice(task, found, argument)
             found[task] = file
     return found

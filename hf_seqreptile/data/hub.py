@@ -1,5 +1,6 @@
 """Datasets of the Hugging Face Hub, and local folders that `datasets.load_dataset` accepts: what their tasks are."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -9,18 +10,21 @@ from datasets import Dataset, DatasetBuilder
 from ..errors import InputError
 from .build import Cache
 from .columns import split_by_column, split_by_id, tell_of_ids
-from .names import unknown_name
+from .names import SPLIT_NAMES, split_and_task, unknown_name
 from .repository import Repository
+
+logger = logging.getLogger(__name__)
 
 _ALL_TASKS = re.compile(r"all(?:[_-].*)?", re.IGNORECASE)
 
 
 class HubSource:
-    """The tasks of a dataset: its configurations, the values of one column, or the prefixes of ids.
+    """The tasks of a dataset: its configurations, the values of one column, the prefixes of ids, or its splits.
 
     A configuration is named as its task, or as dataset and task: `xquad.de` of google/xquad and `mlqa.de.de` of
     facebook/mlqa are the task `de`. Where some are named so, the others are tasks only when wanted, as is always a
-    configuration of all tasks (`all_languages`).
+    configuration of all tasks (`all_languages`). Where one configuration has splits such as `train_de` and none
+    that is called `train` or the like, they name the tasks.
 
     Args:
         name: repository id or folder.
@@ -56,7 +60,9 @@ class HubSource:
     def tasks(self, split: str) -> list[str]:
         """The tasks that the dataset names; which configurations have examples for `split` only loading tells."""
         if self._rows_name_tasks:
-            return list(self._split_rows(split)) if split in self._rows_builder.info.splits else []
+            return list(self._split_rows(split)) if split in self._one_builder.info.splits else []
+        if self._tasks_of_splits:
+            return list(self._tasks_of_splits.get(split, ()))
         if self._config is None and (len(self._repository.configs) > 1 or len(self._wanted) > 1):
             return list(self._task_configs)
         return list(self._wanted) if len(self._wanted) == 1 else [self._config or self._repository.name]
@@ -65,6 +71,10 @@ class HubSource:
         """Refuse a task that the dataset does not have; `argument` named it."""
         if self._rows_name_tasks:
             known = list(self._split_rows(split))
+        elif self._tasks_of_splits:
+            known = self.tasks(split)
+            if task not in known:
+                raise unknown_name(task, known, argument)
         elif self._config is None and len(self._repository.configs) == 1:
             # Offline, any cached dataset passes for one with one configuration: only loading can tell.
             return
@@ -77,6 +87,8 @@ class HubSource:
         """All examples of a task."""
         if self._rows_name_tasks:
             return self._split_rows(split)[task]
+        if self._tasks_of_splits:
+            return self._repository.take_split(self._one_builder, self._tasks_of_splits[split][task])
         return self._repository.take_split(self._load_task(task), split)
 
     @cached_property
@@ -122,21 +134,42 @@ class HubSource:
         if not self._id_names_task or (self._config is None and len(self._repository.configs) > 1):
             return False
         try:
-            splits = self._rows_builder.info.splits
+            splits = self._one_builder.info.splits
         except InputError:
             # Reading the task will say what is wrong.
             return False
         filled = [split for split in splits if splits[split].num_examples]
-        datasets = (self._rows_builder.as_dataset(split=split) for split in filled)
+        datasets = (self._one_builder.as_dataset(split=split) for split in filled)
         return bool(filled) and all(split_by_id(dataset, self._wanted) for dataset in datasets)
 
+    @cached_property
+    def _tasks_of_splits(self) -> dict[str, dict[str, str]]:
+        """By split, the tasks that the dataset's own splits name, and what these are called; empty if they do not."""
+        if self._config is None and len(self._repository.configs) > 1:
+            return {}
+        try:
+            names = [*self._one_builder.info.splits]
+        except InputError:
+            # Reading the task will say what is wrong.
+            return {}
+        if any(name in known for name in names for known in SPLIT_NAMES.values()):
+            return {}
+        found: dict[str, dict[str, str]] = {}
+        for name in names:
+            if parts := split_and_task(name):
+                found.setdefault(parts[0], {})[parts[1]] = name
+        if found:
+            tasks = dict.fromkeys(task for of_split in found.values() for task in of_split)
+            logger.warning("The splits of %s name its tasks: %s.", self._repository.origin, ", ".join(tasks))
+        return found
+
     @property
-    def _rows_builder(self) -> DatasetBuilder:
+    def _one_builder(self) -> DatasetBuilder:
         return self._repository.load(self._config)
 
     def _split_rows(self, split: str) -> Mapping[str, Dataset]:
         if split not in self._parts:
-            dataset = self._repository.take_split(self._rows_builder, split)
+            dataset = self._repository.take_split(self._one_builder, split)
             if self._task_column:
                 parts = split_by_column(dataset, self._task_column, f"{self._repository.origin}, {split}")
             else:

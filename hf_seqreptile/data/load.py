@@ -1,5 +1,6 @@
 """From arguments to one Dataset for each task and split."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .names import check_distinct, check_task_name
 from .sample import sample_source
 from .source import Source
 
+logger = logging.getLogger(__name__)
+
 _LIMITS = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
 
 
@@ -31,8 +34,9 @@ def load_tasks(
 
     Args:
         args: where the examples come from. "train" holds `languages` (default: every task the data names), the other
-            splits `eval_languages` (default: with `eval_dataset`, every task it names; else `languages`, else the
-            tasks of the training data, else every task of the split).
+            splits `eval_languages` (default: with `eval_dataset`, every task it names; else `languages`, as far as
+            files of the split have them; else every task of these files or, where there are none, of the training
+            data).
         splits: which to load.
         cache_dir: where prepared data is kept. Default: the cache of `datasets`.
         token: for private datasets of the Hub. Default: the one logged in with.
@@ -60,6 +64,8 @@ def load_all_rows(
     check_data_arguments(args, splits)
     sources = _choose_sources(args, splits, Cache(cache_dir, args.overwrite_cache), token)
     tasks = {split: _choose_tasks(args, sources[split], split) for split in splits}
+    if "train" in tasks and not (args.dataset_name or args.eval_languages or args.eval_dataset):
+        _tell_of_differences(tasks)
     for split in splits:
         check_limits(_limits(args, split), tasks[split], f"--{_LIMITS[split]}")
     return {split: {task: _read(sources[split], task, split) for task in tasks[split]} for split in splits}
@@ -151,6 +157,8 @@ def _choose_tasks(args: DataArguments, source: Source, split: str) -> list[str]:
     named, argument, like_training = args.languages, "--languages", True
     if split != "train" and (args.eval_languages or args.eval_dataset):
         named, argument, like_training = args.eval_languages, "--eval_languages", False
+    elif split != "train" and _files(args)[split]:
+        named, like_training = _named_by_files(args, source, split), False
     tasks = named or (like_training and source.tasks("train")) or source.tasks(split)
     if not tasks:
         mend = "Choose a dataset that has some." if args.dataset_name else f"Add --{split}_file name=path."
@@ -159,6 +167,36 @@ def _choose_tasks(args: DataArguments, source: Source, split: str) -> list[str]:
         check_task_name(task, argument)
         source.check(task, split, argument)
     return tasks
+
+
+def _named_by_files(args: DataArguments, source: Source, split: str) -> list[str]:
+    """The tasks of a split's files, whether trained on or not; of them `languages`, if any of these is among them."""
+    found = source.tasks(split)
+    for task in args.languages or ():
+        if not any(task in source.tasks(each) for each in _LIMITS):
+            source.check(task, split, "--languages")
+    chosen = [task for task in args.languages or () if task in found] or found
+    if left_out := [task for task in found if task not in (*chosen, *source.tasks("train"))]:
+        logger.warning(
+            "--languages leaves out tasks of the %s files that cannot be trained on: %s. To evaluate them, name them "
+            "in --eval_languages.", split, ", ".join(left_out),
+        )  # fmt: skip
+    return chosen
+
+
+def _tell_of_differences(tasks: Mapping[str, Sequence[str]]) -> None:
+    """Say which tasks a split's files do not have, and which they alone have; nobody named these for it."""
+    for split in tasks:
+        new = [task for task in tasks[split] if task not in tasks["train"]]
+        if new:
+            logger.warning(
+                "The %s files name tasks that are not trained on, and are evaluated zero-shot: %s.",
+                split, ", ".join(new),
+            )  # fmt: skip
+        if lacking := [task for task in tasks["train"] if task not in tasks[split]]:
+            logger.warning(
+                "Trained on, but not evaluated, since no --%s_file names them: %s.", split, ", ".join(lacking)
+            )
 
 
 def _read(source: Source, task: str, split: str) -> Dataset:

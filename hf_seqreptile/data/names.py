@@ -1,5 +1,6 @@
 """Names of tasks and splits: which are allowed, and what to say about an unknown one."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import PureWindowsPath
@@ -9,6 +10,9 @@ from .text import SHOWN
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What files and folders call each split."""
+_SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+_ANY = "|".join(_SPLIT_OF)
+_SPLIT_AND_TASK = re.compile(rf"(?:({_ANY})[-_.](.+)|(.+)[-_.]({_ANY}))")
 MAX_BYTES = 200
 """Of a task's name: a file name has at most 255, and ours put up to 31 around it."""
 
@@ -25,6 +29,14 @@ def check_task_name(name: str, origin: str) -> str:
             "of them /, \\ or a control character, and no dot in front."
         )
     return name
+
+
+def split_and_task(name: str) -> tuple[str, str] | None:
+    """The split and the task that a name such as `train_de` or `de-dev` is made up of; `None` for other names."""
+    match = _SPLIT_AND_TASK.fullmatch(name)
+    if match is None:
+        return None
+    return _SPLIT_OF[match[1] or match[4]], match[2] or match[3]
 
 
 def check_distinct(names: Sequence[str], argument: str) -> None:

@@ -1,7 +1,7 @@
 """`pipeline("question-answering")`, which transformers 4 had and transformers 5 dropped."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import GeneratorType
 from typing import Any
@@ -14,6 +14,7 @@ from transformers import AutoModelForQuestionAnswering, BatchEncoding, PreTraine
 from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 from transformers.pipelines import base
 
+from ..data.text import shown
 from ..errors import InputError
 from ..problems.answer_spans import Floats, Integers, Spans, best_spans, null_spans
 from ..problems.context_windows import OUTSIDE, Windows
@@ -33,10 +34,21 @@ def register_pipeline() -> None:
     if TASK in registry.get_supported_tasks():
         return
     registry.register_pipeline(TASK, QuestionAnsweringPipeline, pt_model=AutoModelForQuestionAnswering, type="text")
+    registry.supported_tasks[TASK]["default"] = _NoDefault()
     # With this attribute `save_pretrained` would put our code into the folder, for `trust_remote_code` to run.
     del QuestionAnsweringPipeline._registered_impl
     # What stands here is refused before the registry is asked.
     getattr(pipelines, "REMOVED_TASKS", {}).pop(TASK, None)
+
+
+class _NoDefault(dict[str, Any]):
+    """Stands where transformers looks for the model to take where none is named."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f'pipeline("{TASK}") has no model of its own. Name one: model="out", a folder of run_qa.py.')
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,9 @@ class QuestionAnsweringPipeline(ChunkPipeline):
 
     `pipeline("question-answering", model=folder)` builds one once `hf_seqreptile` is imported. Call it with
     `question=` and `context=`, each a string or a list of strings; with a dict `{"question", "context"}`; or with a
-    list, a dataset or a generator of such dicts. One question gives one result, a list gives a list, anything else an
-    iterator. A result is a dict, or a list of dicts, best first, where `top_k` is above 1:
+    list, a dataset or a generator of such dicts, which may also be called `data=`; or, as in transformers 4, with a
+    question and a context, or several dicts, one after the other. One question gives one result, a list gives a list,
+    anything else an iterator. A result is a dict, or a list of dicts, best first, where `top_k` is above 1:
 
     - `answer`: literally `context[start:end]`, without whitespace at its ends; empty for "no answer";
     - `start`, `end`: the answer's first character and the one after its last; both 0 for "no answer";
@@ -73,7 +86,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
     A context without any visible character has no answer: one of score 0.
 
     Settings of the constructor or of a call:
-        top_k: answers a question, no two with the same `start` and `end`. Default: 1.
+        top_k: answers a question (`topk` in older code), no two with the same `start` and `end`. Default: 1.
         max_answer_len: tokens of an answer. Default: 15.
         handle_impossible_answer: let "no answer" compete, with its lowest score in any window. Default: no.
         max_seq_len: tokens of a window, question included, if the model takes so many. Default: 384.
@@ -103,16 +116,34 @@ class QuestionAnsweringPipeline(ChunkPipeline):
                 f"has a tokenizer.json."
             )
         self.check_model_type(MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES)
+        for architecture in self.model.config.architectures or ():
+            if architecture.endswith(_OTHER_HEADS):
+                raise InputError(
+                    f"The {TASK} pipeline needs a model that answers questions, but "
+                    f"{self.model.name_or_path or 'this'} is a {architecture}, whose answers "
+                    f"would be random. Give a model that run_qa.py trained."
+                )
 
     def __call__(
         self,
-        inputs: Mapping[str, str] | Iterable[Mapping[str, str]] | None = None,
-        *,
+        inputs: Any = None,
+        *more: Any,
+        data: Any = None,
         question: str | list[str] | None = None,
         context: str | list[str] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Answer one or several questions; see the class for what goes in and comes out."""
+        if (topk := kwargs.pop("topk", None)) is not None and kwargs.setdefault("top_k", topk) != topk:
+            raise InputError("top_k and topk mean the same. Leave one of them out.")
+        if data is not None:
+            if inputs is not None:
+                raise InputError("Give the examples once: data= is another name for them.")
+            inputs = data
+        if more:
+            # As in transformers 4: a question and its context, or several examples.
+            is_pair = len(more) == 1 and isinstance(inputs, str)
+            inputs = {"question": inputs, "context": more[0]} if is_pair else [inputs, *more]
         if inputs is None:
             inputs = _pair(question, context)
         elif question is not None or context is not None:
@@ -204,6 +235,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         return own.float().numpy()
 
 
+_OTHER_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
 _LOWEST = {"top_k": 1, "max_answer_len": 1, "max_seq_len": 1, "doc_stride": 0, "max_question_len": 1}
 _PREPROCESSING = ("max_seq_len", "doc_stride", "max_question_len", "align_to_words")
 _POSTPROCESSING = ("top_k", "max_answer_len", "handle_impossible_answer")
@@ -213,6 +245,9 @@ def _pair(question: str | list[str] | None, context: str | list[str] | None) -> 
     """One example, or a list of them; a single string goes with each of the other's list."""
     if question is None or context is None:
         raise InputError(f"Missing {'question' if question is None else 'context'}: give question= and context=.")
+    for name, value in (("question", question), ("context", context)):
+        if not isinstance(value, str | list):
+            raise InputError(f"{name}={shown(value)}: give a text, or a list of texts.")
     if isinstance(question, str):
         if isinstance(context, str):
             return {"question": question, "context": context}
@@ -229,7 +264,10 @@ def _pair(question: str | list[str] | None, context: str | list[str] | None) -> 
 def _text(example: Mapping[str, str], name: str) -> str:
     text = example.get(name) if isinstance(example, Mapping) else None
     if not isinstance(text, str) or not text:
-        raise InputError(f"An example's {name!r} is missing or empty. Give a dict with a question and a context.")
+        found = f" ({shown(text)})" if text else ""
+        raise InputError(
+            f"An example's {name!r} is missing or empty, or no text{found}. Give a dict with a question and a context."
+        )
     return text
 
 

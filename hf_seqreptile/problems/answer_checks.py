@@ -1,6 +1,6 @@
 """What must hold for the data of question answering, and how to mend it where it does not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,19 @@ class QuestionRows:
         split: `train`, `validation` or `test`.
         may_be_impossible: whether a question may have no answer.
         have_answers: whether the answers are known.
+        numbers: of the rows in the data, from 0, where some were left out.
     """
 
     task: str
     split: str
     may_be_impossible: bool
     have_answers: bool
+    numbers: Sequence[int] | None = None
+
+    @property
+    def need_starts(self) -> bool:
+        """Whether answers must be where they are said to be: scores need their texts alone."""
+        return self.split == "train"
 
     @classmethod
     def of(cls, dataset: Dataset, task: str, split: str, may_be_impossible: bool) -> "QuestionRows":
@@ -47,6 +54,17 @@ class QuestionRows:
             _check_distinct(dataset["id"], where)
         return cls(task, split, may_be_impossible, known)
 
+    def misplaced(self, dataset: Dataset) -> list[int]:
+        """The rows, from 0, of which an answer is not where its start says, whatever else is wrong."""
+        if not self.have_answers:
+            return []
+        found = []
+        for row, (value, context) in enumerate(zip(dataset["answers"], dataset["context"], strict=True)):
+            answers = answers_from_row(value, need_starts=False)
+            if answers and context is not None and not _are_placed(answers, context):
+                found.append(row)
+        return found
+
     def prepare(self, rows: Mapping[str, list], indices: list[int], windows: Windows) -> dict[str, list]:
         """The columns `task`, `id`, `question`, `context` and, where they are known, `answers`, ready to be encoded.
 
@@ -54,17 +72,20 @@ class QuestionRows:
             InputError: an empty value, an answer that is not in its place, or a question that is too long; names task,
                 split, row and id.
         """
-        ids = [str(index + 1) for index in indices]
+        numbers = [index + 1 if self.numbers is None else self.numbers[index] + 1 for index in indices]
+        ids = list(map(str, numbers))
         if "id" in rows:
             ids = [str(value) if value is not None else number for value, number in zip(rows["id"], ids, strict=True)]
         questions: list[Any] = [None if question is None else question.lstrip() for question in rows["question"]]
         columns: dict[str, list] = {"question": questions, "context": rows["context"]}
         places = [
-            f"Task {self.task!r}, {self.split} split, row {index + 1} (id {name})"
-            for index, name in zip(indices, ids, strict=True)
+            f"Task {self.task!r}, {self.split} split, row {number} (id {name})"
+            for number, name in zip(numbers, ids, strict=True)
         ]
         if self.have_answers:
-            columns["answers"] = [_answers(*each) for each in zip(rows["answers"], places, strict=True)]
+            columns["answers"] = [
+                _answers(value, place, self.need_starts) for value, place in zip(rows["answers"], places, strict=True)
+            ]
         for i, place in enumerate(places):
             self._check({name: values[i] for name, values in columns.items()}, place)
         for i in windows.long_questions(questions):
@@ -86,30 +107,42 @@ class QuestionRows:
 
     def _check_answers(self, answers: Mapping[str, list], context: str, place: str) -> None:
         texts, starts = answers["text"], answers["answer_start"]
-        if None in texts or None in starts:
+        if None in texts or (None in starts and self.need_starts):
             raise InputError(f"{place}: an empty value (null) in the column `answers`; fill it in or delete the row.")
-        if len(texts) != len(starts):
+        if len(texts) != len(starts) and self.need_starts:
             raise InputError(f"{place}: {len(texts)} answers, but {len(starts)} values of answer_start.")
         if not texts and not self.may_be_impossible:
             raise InputError(
                 f"{place}: no answer. Where questions may have none, add --version_2_with_negative; else give one or "
                 f"delete the row."
             )
-        for text, start in zip(texts, starts, strict=True):
+        for text in texts:
             if not text.strip():
                 raise InputError(f"{place}: an answer without text. Delete the answer, or the row.")
-            if start < 0 or context[start : start + len(text)] != text:
+        for text, start in zip(texts, starts, strict=True) if self.need_starts else ():
+            if not _is_placed(text, start, context):
                 raise InputError(f"{place}: {_misplaced(text, start, context)}")
 
 
+def _is_placed(text: str, start: int | None, context: str) -> bool:
+    return start is not None and start >= 0 and context[start : start + len(text)] == text
+
+
+def _are_placed(answers: Answers, context: str) -> bool:
+    texts, starts = answers["text"], answers["answer_start"]
+    if len(texts) != len(starts):
+        return False
+    return all(text is None or _is_placed(text, start, context) for text, start in zip(texts, starts, strict=True))
+
+
 def _names_one(value: object) -> bool:
-    answers = answers_from_row(value)
+    answers = answers_from_row(value, need_starts=False)
     # What cannot be read is not nothing: its row will be named.
     return answers["text"] != [] if answers else value is not None
 
 
-def _answers(value: object, place: str) -> Answers | None:
-    answers = answers_from_row(value)
+def _answers(value: object, place: str, need_starts: bool) -> Answers | None:
+    answers = answers_from_row(value, need_starts)
     # A null is for the check of all columns.
     if answers is None and value is not None:
         raise InputError(f"{place}: `{shown(value)}` is no answer. Write {OBJECT}.")
@@ -136,10 +169,13 @@ def _misplaced(text: str, start: int, context: str) -> str:
         f"the answer {text[:80]!r} does not start at character {start} of the context, where {there[:80]!r} stands"
     )
     places = [i for i in range(len(context)) if context.startswith(text, i)]
+    leave_out = "or leave such rows out with --misplaced_answers drop"
     if not places:
-        return f"{message}, nor is it anywhere else there. Mend the answer, or delete the row."
+        return f"{message}, nor is it anywhere else there. Mend the answer, {leave_out}."
     nearest = min(places, key=lambda place: abs(place - start))
-    return f"{message}. It starts at character {nearest}: mend answer_start, which counts characters from 0."
+    return (
+        f"{message}. It starts at character {nearest}: mend answer_start, which counts characters from 0, {leave_out}."
+    )
 
 
 def check_columns(dataset: Dataset, task: str, split: str) -> None:
@@ -154,7 +190,8 @@ def check_columns(dataset: Dataset, task: str, split: str) -> None:
             raise InputError(f"{where}: the column {name!r} holds {dataset.features[name]}; it must hold texts.")
     answers = dataset.features.get("answers", {"text": None, "answer_start": None})
     of_one = answers.feature if isinstance(answers, List | LargeList) else answers
-    if not isinstance(of_one, dict) or not of_one.keys() >= {"text", "answer_start"}:
+    needed = {"text", "answer_start"} if split == "train" else {"text"}
+    if not isinstance(of_one, dict) or not of_one.keys() >= needed:
         raise InputError(
             f'{where}: the column `answers` holds {answers}; it must hold {{"text": [...], "answer_start": [...]}}.'
         )

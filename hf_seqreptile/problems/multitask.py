@@ -1,6 +1,6 @@
 """Tasks of different kinds in one run, as a tasks' file names them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ class MultitaskArguments:
     dataset_name: ClassVar[str | None] = None
     eval_dataset: ClassVar[str | None] = None
     num_clusters: ClassVar[int | None] = None
+    stock_names: ClassVar[Mapping[str, str]] = {}
 
     tasks_file: str | None = field(
         default=None,

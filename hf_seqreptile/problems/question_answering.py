@@ -1,8 +1,9 @@
 """Extractive question answering: the answer is a piece of the context."""
 
+import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +33,8 @@ from .answer_spans import Floats
 from .context_windows import Windows
 from .problem import Problem, Splits, Tasks
 
+logger = logging.getLogger(__name__)
+
 TEXTS = ("question", "context")
 
 
@@ -56,6 +59,14 @@ class QuestionAnsweringArguments(DataArguments):
         default=0.0,
         metadata={"help": "No answer is given if its score is more than this above that of the best answer."},
     )
+    misplaced_answers: str = field(
+        default="refuse",
+        metadata={
+            "help": "What to do with training questions of which an answer is not where answer_start says: `refuse` "
+            "them, or `drop` them. Evaluation goes by the answers' texts alone.",
+            "choices": ["refuse", "drop"],
+        },
+    )
     answer_normalization: str | None = field(
         default=None,
         metadata={
@@ -65,11 +76,18 @@ class QuestionAnsweringArguments(DataArguments):
         },
     )
 
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """As in the parent."""
+        return frozenset({"id", *TEXTS, "answers", self.task_column or "id"})
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, minimum in (("max_seq_length", 1), ("doc_stride", 0), ("n_best_size", 1), ("max_answer_length", 1)):
             if getattr(self, name) < minimum:
                 raise InputError(f"--{name} {getattr(self, name)} must be at least {minimum}.")
+        if self.misplaced_answers not in ("refuse", "drop"):
+            raise InputError(f"--misplaced_answers {self.misplaced_answers} is neither refuse nor drop.")
         if self.answer_normalization not in (None, "squad", "mlqa"):
             raise InputError(f"--answer_normalization {self.answer_normalization} is neither squad nor mlqa.")
         if self.answer_normalization == "mlqa" and self.version_2_with_negative:
@@ -120,15 +138,21 @@ class QuestionAnswering(Problem):
         token's characters in the context (-1 outside it), `null_position`, `task`, `id`, `context` and `answers`.
 
         Raises:
-            InputError: an empty value, an answer that is not in its place or a question that is too long; names task,
-                split, row and id.
+            InputError: an empty value, in training an answer that is not in its place, or a question that is too long;
+                names task, split, row and id.
         """
         windows = self._windows(tokenizer)
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         windows.encode([""], [""])
         encoded = {}
-        for task, dataset in tasks.items():
+        misplaced = {}
+        for task, whole in tasks.items():
+            dataset = whole
             rows = QuestionRows.of(dataset, task, split, self.args.version_2_with_negative)
+            if split != "train" or self.args.misplaced_answers == "drop":
+                misplaced[task] = rows.misplaced(dataset)
+            if split == "train" and misplaced.get(task):
+                dataset, rows = _without(dataset, misplaced[task], rows)
             columns = TRAINING_COLUMNS if split == "train" else EVALUATION_COLUMNS
             if rows.have_answers and split != "train":
                 columns = columns | {"answers": ANSWERS}
@@ -144,6 +168,7 @@ class QuestionAnswering(Problem):
                 },
                 features=feature_schema(tokenizer, columns),
             )
+        _warn_of_misplaced(misplaced, split, sum(map(len, tasks.values())))
         return encoded
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[Any]], Any]:
@@ -251,6 +276,26 @@ def _padded_batch(tokenizer: PreTrainedTokenizerBase, features: list[dict[str, A
 def start_and_end_logits(logits: Any, labels: Any) -> tuple[Any, Any]:
     """The first two outputs of a model; others, as hidden states, are large and of no use here."""
     return logits[0], logits[1]
+
+
+def _without(dataset: Dataset, misplaced: Sequence[int], rows: QuestionRows) -> tuple[Dataset, QuestionRows]:
+    """The questions whose answers are in their places, and what must hold for these."""
+    kept = sorted({*range(len(dataset))}.difference(misplaced))
+    if not kept:
+        raise InputError(
+            f"Task {rows.task!r}, train split: no question has its answer where answer_start says, and "
+            f"--misplaced_answers drop leaves none. Mend answer_start, which counts characters from 0."
+        )
+    return dataset.select(kept), replace(rows, numbers=kept)
+
+
+def _warn_of_misplaced(misplaced: Mapping[str, Sequence[int]], split: str, every: int) -> None:
+    if of_tasks := [f"{task} {len(rows):,}" for task, rows in misplaced.items() if rows]:
+        logger.warning(
+            "%s: %s of %s questions have an answer that is not where answer_start says; they are %s: %s.", split,
+            f"{sum(map(len, misplaced.values())):,}", f"{every:,}",
+            "left out" if split == "train" else "scored by its text", ", ".join(of_tasks),
+        )  # fmt: skip
 
 
 def _encode_rows(

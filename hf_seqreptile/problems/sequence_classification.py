@@ -1,5 +1,6 @@
 """Natural language inference: does the premise entail the hypothesis, contradict it, or neither?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,9 @@ from .text_labels import NUMBER
 NLI_LABELS = ["entailment", "neutral", "contradiction"]
 """The meaning of 0, 1 and 2 in MNLI and XNLI."""
 XNLI = "facebook/xnli"
-_COLUMNS = TextColumns(("premise", "hypothesis"), LABEL)
+_PAIRS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("premise", "hypo"))
+"""What the Hub's datasets, the files of XNLI and MNLI, and XNLI's translations call the two texts."""
+_LABELS = (LABEL, "gold_label")
 
 
 @dataclass
@@ -53,6 +56,11 @@ class SequenceClassificationArguments(DataArguments):
         default=False, metadata={"help": "Pad every pair to the maximum, not to the longest of its batch."}
     )
 
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """As in the parent."""
+        return frozenset({*(column for pair in _PAIRS for column in pair), *_LABELS, self.task_column or LABEL})
+
     def __post_init__(self) -> None:
         super().__post_init__()
         train_language = self.train_language or self.language
@@ -81,7 +89,11 @@ class SequenceClassification(TextClassification):
 
     arguments = SequenceClassificationArguments
     model_arguments = SequenceClassificationModelArguments
-    number_names = NLI_LABELS
+    # XNLI's translations say "contradictory".
+    meanings: ClassVar[Mapping[str, str]] = {
+        **{str(i): label for i, label in enumerate(NLI_LABELS)},
+        "contradictory": "contradiction",
+    }
     known_labels = NLI_LABELS
 
     def predictions_file(self, folder: Path, suffix: str) -> Path:
@@ -89,13 +101,20 @@ class SequenceClassification(TextClassification):
         return folder / f"predictions{suffix}.txt"
 
     def _find_columns(self, task: str, dataset: Dataset) -> TextColumns:
-        for column in (*_COLUMNS.texts, _COLUMNS.label):
-            if column not in dataset.column_names:
+        names = dataset.column_names
+        texts = next((pair for pair in _PAIRS if {*pair} <= {*names}), _PAIRS[0])
+        label = next((name for name in _LABELS if name in names), LABEL)
+        for column in texts:
+            if column not in names:
                 raise InputError(
-                    f"The data of task {task!r} has no column {column!r}, only {dataset.column_names}. It needs "
-                    f"premise, hypothesis and label; rename its columns."
+                    f"The data of task {task!r} has no column {column!r}, only {names}. It needs premise, hypothesis "
+                    f"and label; rename its columns."
                 )
-        return _COLUMNS
+        return TextColumns(texts, label)
+
+    def _columns_of(self, task: str, dataset: Dataset) -> TextColumns:
+        """XNLI's files name their columns otherwise for training than for evaluation."""
+        return self._find_columns(task, dataset)
 
     @classmethod
     def heads(cls, tasks: Splits, args: Any) -> dict[str, str]:

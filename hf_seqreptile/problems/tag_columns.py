@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, LargeList, List
+from datasets import ClassLabel, Dataset, LargeList, List, Value
 
 from ..data.tags import OUTSIDE, is_tag, odd_tags, position_and_type, recognised_scheme
 from ..data.text import shown
@@ -31,6 +31,7 @@ class TaggedWords:
         split: of which split.
         given: the scheme of the tags, where the user names it. Default: the recognised one.
         known: tags that are labels already, and so not odd.
+        number_names: what the numbers 0, 1, … are called, where tags are such and the dataset does not say.
     """
 
     dataset: Dataset
@@ -40,6 +41,7 @@ class TaggedWords:
     split: str
     given: str | None = None
     known: Collection[str] = ()
+    number_names: Sequence[str] = ()
 
     @property
     def where(self) -> str:
@@ -50,12 +52,25 @@ class TaggedWords:
     def names(self) -> list[str] | None:
         """What the tags are called, where they are numbers."""
         item = self.dataset.features[self.column].feature
-        return item.names if isinstance(item, ClassLabel) else None
+        if isinstance(item, ClassLabel):
+            return item.names
+        return list(self.number_names) if self.are_unnamed_numbers else None
+
+    @property
+    def are_unnamed_numbers(self) -> bool:
+        """Whether the tags are numbers that the dataset has no names for."""
+        return _holds_numbers(self.dataset.features[self.column])
 
     @cached_property
     def occurring(self) -> list[str]:
-        """The distinct tags of all rows."""
+        """The distinct tags of all rows.
+
+        Raises:
+            InputError: a number without a name, with its row.
+        """
         values: list[Any] = distinct(self.dataset, self.column)
+        if self.are_unnamed_numbers:
+            self._check_numbers(values)
         # A ClassLabel's -1 means that the tag was left out.
         return [self.names[value] for value in values if value >= 0] if self.names else values
 
@@ -118,6 +133,16 @@ class TaggedWords:
                 f"--tag_scheme none."
             )
 
+    def _check_numbers(self, values: Sequence[int]) -> None:
+        names = len(self.number_names)
+        wrong = {value for value in values if not 0 <= value < names}
+        for number, tags in enumerate(self.dataset[self.column] if wrong else (), 1):
+            if found := [tag for tag in tags or () if tag in wrong]:
+                raise InputError(
+                    f"{self.where}, row {number}: the tag {found[0]} has no name: --label_names has {names}, for 0 to "
+                    f"{names - 1}. Name all tags, or mend the row."
+                )
+
     def _first_row_with(self, tags: Collection[str]) -> tuple[str, str]:
         for number, row in enumerate(self.dataset.select_columns([self.text, self.column]), 1):
             spelled = row[self.column] or ()
@@ -131,8 +156,14 @@ class TaggedWords:
 
 
 def find_columns(
-    task: str, dataset: Dataset, text: str | None, label: str | None, label_by_default: str
-) -> tuple[str, str]:
+    task: str,
+    dataset: Dataset,
+    text: str | None,
+    label: str | None,
+    label_by_default: str,
+    may_be_numbers: bool = False,
+    may_lack_tags: bool = False,
+) -> tuple[str, str | None]:
     """The columns of words and of tags: by their names, or where there is no other.
 
     Args:
@@ -141,12 +172,16 @@ def find_columns(
         text: the column of words, where the user names it. Default: `tokens`.
         label: the column of tags, where the user names it.
         label_by_default: what it is called otherwise.
+        may_be_numbers: whether tags may be numbers without names.
+        may_lack_tags: whether there may be none; their column is then `None`.
 
     Raises:
         InputError: a column that was named does not exist or is named for both, there are fewer than two, or which
             they are cannot be told for sure; columns that hold something else.
     """
     names = dataset.column_names
+    if may_lack_tags and (alone := _words_alone(dataset, text, label or label_by_default)):
+        return alone, None
     if len(names) < 2:
         raise InputError(f"The data of task {task!r} has the columns {names}; it needs words and tags.")
     for argument, column in (("text_column_name", text), ("label_column_name", label)):
@@ -156,7 +191,7 @@ def find_columns(
         label = label_by_default
     if text is None and "tokens" in names and label != "tokens":
         text = "tokens"
-    lists = [name for name in names if _holds_tags(dataset.features[name])]
+    lists = [name for name in names if _holds_tags(dataset.features[name], may_be_numbers)]
     if label is None:
         candidates = [name for name in lists if name != text]
         if text is None:
@@ -170,8 +205,15 @@ def find_columns(
         text = _the_only(task, names, candidates, "words", "text_column_name")
     if text == label:
         raise InputError(f"--text_column_name and --label_column_name both name {text!r}. Give each its own column.")
-    _check_features(task, dataset, text, label)
+    _check_features(task, dataset, text, label, may_be_numbers)
     return text, label
+
+
+def _words_alone(dataset: Dataset, text: str | None, label: str) -> str | None:
+    """The column of words, where no other column can be one of tags."""
+    lists = [name for name, feature in dataset.features.items() if _holds_tags(feature, may_be_numbers=True)]
+    words = text or ("tokens" if "tokens" in lists else lists[0] if lists else None)
+    return words if label not in dataset.column_names and lists == [words] else None
 
 
 def _the_only(task: str, names: Sequence[str], candidates: Sequence[str], what: str, argument: str) -> str:
@@ -183,16 +225,17 @@ def _the_only(task: str, names: Sequence[str], candidates: Sequence[str], what: 
     )
 
 
-def _check_features(task: str, dataset: Dataset, text: str, label: str) -> None:
+def _check_features(task: str, dataset: Dataset, text: str, label: str, may_be_numbers: bool) -> None:
     if not _holds_strings(dataset.features[text]):
         raise InputError(
             f"Column {text!r} of task {task!r} holds {dataset.features[text]}; it must hold a list of words for each "
             f"sentence, as strings."
         )
-    if not _holds_tags(dataset.features[label]):
+    if not _holds_tags(dataset.features[label], may_be_numbers):
+        names = "; name the numbers with --label_names" if _holds_numbers(dataset.features[label]) else ""
         raise InputError(
             f"Column {label!r} of task {task!r} holds {dataset.features[label]}; it must hold a list of tags for each "
-            f"sentence, as strings (B-PER, I-PER, O) or as a ClassLabel with names."
+            f"sentence, as strings (B-PER, I-PER, O) or as a ClassLabel with names{names}."
         )
 
 
@@ -201,9 +244,15 @@ def _holds_strings(feature: Any) -> bool:
     return dtype in ("string", "large_string")
 
 
-def _holds_tags(feature: Any) -> bool:
+def _holds_tags(feature: Any, may_be_numbers: bool) -> bool:
     is_list = isinstance(feature, List | LargeList)
-    return is_list and (isinstance(feature.feature, ClassLabel) or _holds_strings(feature))
+    has_names = is_list and (isinstance(feature.feature, ClassLabel) or _holds_strings(feature))
+    return has_names or (may_be_numbers and _holds_numbers(feature))
+
+
+def _holds_numbers(feature: Any) -> bool:
+    item = feature.feature if isinstance(feature, List | LargeList) else None
+    return isinstance(item, Value) and item.dtype.removeprefix("u").startswith("int")
 
 
 def _holds_only_tags(dataset: Dataset, name: str) -> bool:

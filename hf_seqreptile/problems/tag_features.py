@@ -21,7 +21,7 @@ def encode_rows(
     rows: dict[str, list],
     indices: list[int],
     tokenizer: PreTrainedTokenizerBase,
-    columns: tuple[str, str],
+    columns: tuple[str, str | None],
     names: list[str] | None,
     schemes: tuple[str, str],
     label2id: dict[str, int],
@@ -39,7 +39,7 @@ def encode_rows(
         rows: the sentences by column.
         indices: their numbers in the data, from 0.
         tokenizer: cuts words into subwords.
-        columns: of words and of tags.
+        columns: of words and of tags; without tags, there are no `labels`, and `tag_places` are those of subwords.
         names: the tags' names, where they are numbers.
         schemes: that the tags are written in, and that the labels are in.
         label2id: of the model.
@@ -52,7 +52,10 @@ def encode_rows(
     Raises:
         InputError: an unknown tag, words and tags of unequal number, or an empty value; names the row.
     """
-    text, tags = rows[columns[0]], rows[columns[1]]
+    text = rows[columns[0]]
+    if columns[1] is None:
+        return _words_alone(text, tokenizer, where, indices, max_length, padding)
+    tags = rows[columns[1]]
     for i, cells in enumerate(zip(text, tags, strict=True)):
         if any(cell is None or None in cell for cell in cells):
             raise InputError(f"{where}, row {indices[i] + 1}: an empty value (null); fill it in or delete the row.")
@@ -80,6 +83,28 @@ def encode_rows(
         return features
     kept = [i for i, row in enumerate(own["labels"]) if any(label != IGNORED for label in row)]
     return {name: [values[i] for i in kept] for name, values in features.items()}
+
+
+def _words_alone(
+    text: list[list[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    where: str,
+    indices: list[int],
+    max_length: int,
+    padding: str | bool,
+) -> dict[str, list]:
+    for row, words in enumerate(text):
+        if words is None or None in words:
+            raise InputError(f"{where}, row {indices[row] + 1}: an empty value (null); fill it in or delete the row.")
+    features = tokenizer(text, truncation=True, max_length=max_length, padding=padding, is_split_into_words=True)
+    places = []
+    for row, words in enumerate(text):
+        own = features.word_ids(row)
+        first = {word: place for place, word in reversed([*enumerate(own)]) if word is not None}
+        places.append([first.get(word, -1) for word in range(len(words))])
+    is_cut = [bool(encoding.overflowing) for encoding in features.encodings or ()]
+    inputs = {name: list(values) for name, values in features.items()}
+    return inputs | {TAG_PLACES: places, IS_CUT: is_cut, LOST: [0] * len(text)}
 
 
 def _wrong_row(where: str, index: int, words: Sequence[str], what: str) -> InputError:

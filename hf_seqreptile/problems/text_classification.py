@@ -37,7 +37,16 @@ from .text_arguments import TextClassificationArguments, TextClassificationModel
 from .text_columns import TextColumns, check_tasks_named, find_columns
 from .text_features import LABEL_IDS, encode_rows
 from .text_heads import heads_by_labels
-from .text_labels import NO_LABEL, Classes, Targets, check_spelling, class_label_names, holds_numbers, names_in
+from .text_labels import (
+    NO_LABEL,
+    NO_MEANINGS,
+    Classes,
+    Targets,
+    check_spelling,
+    class_label_names,
+    holds_numbers,
+    names_in,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +77,8 @@ class TextClassification(Problem):
     auto_model = AutoModelForSequenceClassification
     pipeline_tag = "text-classification"
     metric = Metric("accuracy")
-    number_names: ClassVar[Sequence[str]] = ()
-    """What the numbers 0, 1, … mean as labels. Default: a number is the name of its own class."""
+    meanings: ClassVar[Mapping[str, str]] = NO_MEANINGS
+    """Names of classes for what labels are written as. Default: each is the name of its own class."""
     known_labels: ClassVar[Sequence[str]] = ()
     """Names of classes that others must be spelled as, and their order where the data has no others."""
 
@@ -79,7 +88,7 @@ class TextClassification(Problem):
         for split, task, dataset in _each(tasks):
             if task not in self._columns:
                 self._columns[task] = self._find_columns(task, dataset)
-            self._columns[task].check(task, dataset, needs_label=split != "test")
+            self._columns_of(task, dataset).check(task, dataset, needs_label=split != "test")
         self.problem_type = "regression" if self._are_numbers(tasks) else "single_label_classification"
         if self.is_regression:
             self.metric = Metric("pearson")
@@ -88,11 +97,11 @@ class TextClassification(Problem):
             return
         found = labels_by_task(tasks, self._names_in)
         defining = [
-            (f"task {task!r}, {split} split", dataset, self._columns[task].label)
+            (f"task {task!r}, {split} split", dataset, self._columns_of(task, dataset).label)
             for split, task, dataset in _each(defining_splits(tasks))
             if self._has_labels(task, dataset)
         ]
-        check_spelling(defining, self.number_names, self.known_labels)
+        check_spelling(defining, self.meanings, self.known_labels)
         self.labels = common_labels(found, self.known_labels)
         if "train" in tasks and len(self.labels) < 2:
             raise InputError(
@@ -271,21 +280,21 @@ class TextClassification(Problem):
         return known.pop() if len(known) == 1 else self._find_columns(task, dataset)
 
     def _has_labels(self, task: str, dataset: Dataset) -> bool:
-        return self._columns[task].label in dataset.column_names
+        return self._columns_of(task, dataset).label in dataset.column_names
 
     def _are_numbers(self, tasks: Splits) -> bool:
         """Whether the labels of all tasks are numbers to predict."""
         wanted: bool | None = self.args.do_regression
         if wanted is not None:
             for _, task, dataset in _each(tasks):
-                if wanted and class_label_names(dataset, self._columns[task].label):
+                if wanted and class_label_names(dataset, self._columns_of(task, dataset).label):
                     raise InputError(
                         f"Task {task!r} has classes with names, which are no numbers to predict. Leave "
                         f"--do_regression out."
                     )
             return wanted
         kinds = {
-            task: holds_numbers(dataset, self._columns[task].label)
+            task: holds_numbers(dataset, self._columns_of(task, dataset).label)
             for _, task, dataset in _each(defining_splits(tasks))
             if self._has_labels(task, dataset)
         }
@@ -302,13 +311,13 @@ class TextClassification(Problem):
     def _names_in(self, task: str, dataset: Dataset) -> list[str]:
         if not self._has_labels(task, dataset):
             return []
-        return names_in(dataset, self._columns[task].label, self.number_names)
+        return names_in(dataset, self._columns_of(task, dataset).label, self.meanings)
 
     def _reader(self, dataset: Dataset, column: str, split: str) -> Classes | Targets:
         if self.labels is None:
             return Targets()
         ids = {label: i for i, label in enumerate(self.labels)}
-        return Classes(class_label_names(dataset, column), self.number_names, ids, split == "train")
+        return Classes(class_label_names(dataset, column), self.meanings, ids, split == "train")
 
     def _max_length(self, tokenizer: PreTrainedTokenizerBase, columns: Collection[TextColumns]) -> int:
         # Each text needs a token.

@@ -17,6 +17,8 @@ NO_LABEL = -100
 NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MISSING = ("", "-")
+NO_MEANINGS: Mapping[str, str] = {}
+"""Each label as it is written is a name."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,13 @@ class Classes:
 
     Args:
         names: of a ClassLabel, by number; `None` where labels are written out.
-        number_names: what the numbers 0, 1, … of other labels mean. Default: a number is a name of its own.
+        meanings: names for what other labels are written as, such as numbers. Default: each is a name of its own.
         label2id: the ids of the classes that the model knows.
         for_training: whether the rows are trained on.
     """
 
     names: Sequence[str] | None
-    number_names: Sequence[str] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
     label2id: Mapping[str, int] = field(default_factory=dict)
     for_training: bool = False
 
@@ -47,10 +49,10 @@ class Classes:
             return None
         text = str(value)
         if not NUMBER.fullmatch(text):
-            return text
+            return self.meanings.get(text, text)
         number = float(text)
-        if number.is_integer() and 0 <= number < len(self.number_names):
-            return self.number_names[int(number)]
+        if number.is_integer() and (meaning := self.meanings.get(str(int(number)))):
+            return meaning
         return text if self.names is not None else text.removesuffix(".0")
 
     def is_labelled(self, value: Any) -> bool:
@@ -123,9 +125,9 @@ def holds_numbers(dataset: Dataset, column: str) -> bool:
     return dtype.startswith(("float", "double"))
 
 
-def names_in(dataset: Dataset, column: str, number_names: Sequence[str] = ()) -> list[str]:
+def names_in(dataset: Dataset, column: str, meanings: Mapping[str, str] = NO_MEANINGS) -> list[str]:
     """The names of a dataset's classes: in the order of a ClassLabel, else sorted, numbers by their value."""
-    classes = Classes(class_label_names(dataset, column), number_names)
+    classes = Classes(class_label_names(dataset, column), meanings)
     values = range(len(classes.names)) if classes.names is not None else dataset.unique(column)
     names = list(dict.fromkeys(name for value in values if (name := classes.name(value)) is not None))
     if classes.names is not None:
@@ -134,13 +136,15 @@ def names_in(dataset: Dataset, column: str, number_names: Sequence[str] = ()) ->
 
 
 def check_spelling(
-    datasets: Iterable[tuple[str, Dataset, str]], number_names: Sequence[str] = (), known: Iterable[str] = ()
+    datasets: Iterable[tuple[str, Dataset, str]],
+    meanings: Mapping[str, str] = NO_MEANINGS,
+    known: Iterable[str] = (),
 ) -> None:
     """Refuse names of classes that differ from another one in case or surrounding spaces alone.
 
     Args:
         datasets: where each is from, for messages; the rows; their column of labels.
-        number_names: what the numbers 0, 1, … mean.
+        meanings: as in [`Classes`].
         known: names that others must be spelled as, if some of the rows have one of them.
 
     Raises:
@@ -148,7 +152,7 @@ def check_spelling(
     """
     places: dict[str, tuple[str, Dataset, str, Any]] = {}
     for where, dataset, column in datasets:
-        classes = Classes(class_label_names(dataset, column), number_names)
+        classes = Classes(class_label_names(dataset, column), meanings)
         for value in dataset.unique(column):
             if name := classes.name(value):
                 places.setdefault(name, (where, dataset, column, value))

@@ -1,7 +1,7 @@
 """Words with one tag each: entities, scored as such, or parts of speech."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,6 +45,7 @@ class TokenClassificationArguments(DataArguments):
     """Data arguments of `run_ner.py`."""
 
     problem: ClassVar[str] = "ner"
+    stock_names: ClassVar[Mapping[str, str]] = {"label_names": "tag_names"}
 
     task_name: str = field(default="ner", metadata={"help": "Names the label column: `ner` reads `ner_tags`."})
     text_column_name: str | None = field(
@@ -52,7 +53,18 @@ class TokenClassificationArguments(DataArguments):
     )
     label_column_name: str | None = field(
         default=None,
-        metadata={"help": "The column of tags. Default: `{task_name}_tags`, else the only one that can be."},
+        metadata={
+            "help": "The column of tags; in CoNLL files as its format names it (`upos`), or its number from 1. "
+            "Default: `{task_name}_tags`, else the only one that can be."
+        },
+    )
+    tag_names: list[str] | None = field(
+        default=None,
+        metadata={
+            "nargs": "+",
+            "help": "What tags that are the numbers 0, 1, … mean, where the data has no names: `O B-PER I-PER`. The "
+            "scripts take label_names for the same.",
+        },
     )
     tag_scheme: str | None = field(
         default=None,
@@ -70,7 +82,8 @@ class TokenClassificationArguments(DataArguments):
         default=False, metadata={"help": "Pad every sentence to the maximum, not to the longest of its batch."}
     )
     label_all_tokens: bool = field(
-        default=False, metadata={"help": "Give a word's tag to all of its subwords, not to the first alone."}
+        default=False,
+        metadata={"help": "Train on a word's tag in all of its subwords, not in the first alone; words are scored."},
     )
     return_entity_level_metrics: bool = field(
         default=False,
@@ -91,7 +104,7 @@ class TokenClassificationArguments(DataArguments):
     def reading(self) -> Reading:
         """As in the parent."""
         columns = (self.text_column_name or "tokens", self.label_column_name or self.label_by_default)
-        return Reading(columns, self.tag_scheme)
+        return Reading(columns, self.tag_scheme, self.label_column_name, frozenset({*columns, self.task_column or ""}))
 
 
 class TokenClassification(Problem):
@@ -118,19 +131,26 @@ class TokenClassification(Problem):
 
     def __init__(self, tasks: Splits, args: TokenClassificationArguments) -> None:
         super().__init__(tasks, args)
-        found = TaskSchemes(
-            [
-                self._tagged(task, dataset, split)
-                for split, of_split in defining_splits(tasks).items()
-                for task, dataset in of_split.items()
-            ]
-        )
+        self._padding_side = "right"
+        defining = [
+            self._tagged(task, dataset, split)
+            for split, of_split in defining_splits(tasks).items()
+            for task, dataset in of_split.items()
+            if self._columns(task, dataset, may_lack_tags=split == "test")[1] is not None
+        ]
+        names = args.tag_names or []
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"--label_names: {twice[0]!r} occurs twice. Give each number a name of its own.")
+        if names and not any(words.are_unnamed_numbers for words in defining):
+            raise InputError("--label_names has no effect here: no task's tags are numbers without names. Remove it.")
+        found = TaskSchemes(defining)
         self.scheme = found.learnt
         """What the labels are in: `iob2`, `io`, `none`, or that of a model which has labels already."""
         if self.scheme == "none":
             self.metric = Metric("accuracy")
-        self.labels = common_labels(found.tags_by_task, self.scheme)
-        self.notes = [found.described(args.label_by_default)]
+        # A test split may have no tags: the labels are then those of the model.
+        self.labels = common_labels(found.tags_by_task, self.scheme) if defining else []
+        self.notes = [found.described(args.label_by_default)] if defining else []
 
     @property
     def metric_names(self) -> Collection[str]:
@@ -158,13 +178,14 @@ class TokenClassification(Problem):
 
     def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
         """The column of words."""
-        return self._columns(task, dataset)[:1]
+        return self._columns(task, dataset, may_lack_tags=True)[:1]
 
     def encode(self, tasks: Tasks, tokenizer: PreTrainedTokenizerBase, split: str) -> dict[str, Dataset]:
         """Features of each task: `input_ids`, `attention_mask` and `labels` (-100 where no tag is predicted).
 
         Training sentences in which the tokenizer finds nothing to tag are left out. The other splits have `tag_places`
-        too, from which a word's tag is read: its label's place among those of the sentence, -1 where it has none. A
+        too, from which a word's tag is read: its label's place among those of the sentence, -1 where it has none. The
+        test split may have no tags, and has no `labels` then: places are those of all subwords. A
         warning tells how many sentences are cut, another which task has but one tag to learn.
 
         Raises:
@@ -181,23 +202,27 @@ class TokenClassification(Problem):
         tokenizer(["a"], truncation=True, max_length=max_length, padding=self._padding, is_split_into_words=True)
         is_train = split == "train"
         encoded = {}
+        self._padding_side = tokenizer.padding_side
+        untagged = []
+        if split == "test":
+            untagged = [task for task, dataset in tasks.items() if self._columns(task, dataset, True)[1] is None]
         for task, dataset in tasks.items():
             words = self._tagged(task, dataset, split)
-            scheme = words.scheme or self.scheme
+            scheme = (task not in untagged and words.scheme) or self.scheme
             encoded[task] = self.map_rows(
                 dataset,
                 encode_rows,
                 desc=f"Tokenizing {task} ({split})",
                 fn_kwargs={
                     "tokenizer": tokenizer,
-                    "columns": (words.text, words.column),
-                    "names": words.names,
+                    "columns": (words.text, None if task in untagged else words.column),
+                    "names": words.names if task not in untagged else None,
                     "schemes": (scheme, self.scheme),
                     "label2id": self.label2id,
                     "where": words.where,
                     "max_length": max_length,
                     "padding": self._padding,
-                    "all_subwords": self.args.label_all_tokens,
+                    "all_subwords": is_train and self.args.label_all_tokens,
                     "for_training": is_train,
                 },
             )
@@ -235,7 +260,7 @@ class TokenClassification(Problem):
                         f"last word of an entity has one of its own; leave it out."
                     )
                 logger.warning("The model's own labels are %s: tags are learnt and scored as such.", own.upper())
-            elif own == "io" and self.scheme != "io":
+            elif own == "io" and self.scheme != "io" and self.labels:
                 logger.warning("The model's labels have no prefixes: entities of one type that touch count as one.")
             self.scheme = own
         super().use_labels(labels)
@@ -257,6 +282,17 @@ class TokenClassification(Problem):
         true = [names[row[mask]].tolist() for row, mask in zip(label_ids, kept, strict=True)]
         return predicted, true
 
+    def _tags_of_subwords(self, predictions: Any, features: Dataset) -> list[list[str]]:
+        """The tag of each subword of sentences that have no tags of their own."""
+        names = np.array(self.labels, dtype=object)
+        found = []
+        for row, ids in zip(predictions, features.with_format(None)["input_ids"], strict=True):
+            # Rows are padded to the longest of their batch, and behind that with the mark for what is ignored.
+            own = row[row != IGNORED]
+            own = own[-len(ids) :] if self._padding_side == "left" else own[: len(ids)]
+            found.append(names[own].tolist())
+        return found
+
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorForTokenClassification:
         """Pads sentences and their labels to the longest of a batch."""
         return DataCollatorForTokenClassification(tokenizer)
@@ -275,7 +311,10 @@ class TokenClassification(Problem):
         """
         if stage != "predict":
             return
-        predicted, _ = self.tags(prediction.predictions, prediction.label_ids)
+        if prediction.label_ids is None:
+            predicted = self._tags_of_subwords(prediction.predictions, features)
+        else:
+            predicted, _ = self.tags(prediction.predictions, prediction.label_ids)
         unseen = OUTSIDE if OUTSIDE in self.labels else "_"
         lines = "".join(
             " ".join(unseen if place < 0 else tags[place] for place in places) + "\n"
@@ -287,13 +326,15 @@ class TokenClassification(Problem):
     def _padding(self) -> str | bool:
         return "max_length" if self.args.pad_to_max_length else False
 
-    def _columns(self, task: str, dataset: Dataset) -> tuple[str, str]:
+    def _columns(self, task: str, dataset: Dataset, may_lack_tags: bool = False) -> tuple[str, str | None]:
         args = self.args
-        return find_columns(task, dataset, args.text_column_name, args.label_column_name, args.label_by_default)
+        names = (args.text_column_name, args.label_column_name, args.label_by_default)
+        return find_columns(task, dataset, *names, bool(args.tag_names), may_lack_tags)
 
     def _tagged(self, task: str, dataset: Dataset, split: str) -> TaggedWords:
-        text, column = self._columns(task, dataset)
-        return TaggedWords(dataset, text, column, task, split, self.args.tag_scheme, known=self.labels or ())
+        text, column = self._columns(task, dataset, may_lack_tags=split == "test")
+        names = self.args.tag_names or ()
+        return TaggedWords(dataset, text, column or "", task, split, self.args.tag_scheme, self.labels or (), names)
 
     def _entities(self, tags: Tags) -> list[list[str]]:
         """Labels of sentences, which may be those of a model that learnt another scheme, in IOB2."""

@@ -148,6 +148,13 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
         """Whether the argument was given or set, rather than left at its default."""
         return self._differs(name, self.to_dict().get(name))
 
+    def take_out(self, name: str) -> Any:
+        """The value of an argument, which is `None` from then on, as if it had not been given."""
+        value = getattr(self, name)
+        setattr(self, name, None)
+        self._not_given[name] = None
+        return value
+
     def _differs(self, name: str, value: Any) -> bool:
         return name not in self._not_given or value != self._not_given[name]
 

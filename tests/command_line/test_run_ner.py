@@ -131,6 +131,21 @@ for text in json.loads(sys.argv[1]):
     assert entities.startswith("[")
 
 
+def test_words_without_tags_are_predicted(place: Workplace, run: Run) -> None:
+    """By a finished model, as with tags, and not scored."""
+    lines = [words for words, _ in scripts.sentences("sw", "test")]
+    text = scripts.write(place.path("words.txt"), "".join("\n".join(words) + "\n\n" for words in lines))
+    rows = scripts.write(place.path("words.jsonl"), "".join(json.dumps({"tokens": words}) + "\n" for words in lines))
+    folder = str(place.path("untagged"))
+    own = ["--model_name_or_path", str(place.path("out")), "--output_dir", folder, "--report_to", "none"]
+    assert main(*own, "--test_file", f"a={text}", f"b={rows}", "--do_predict") == 0
+    wanted = place.path("out", "predictions_sw.txt").read_text(encoding="utf-8")
+    assert [place.path("untagged", f"predictions_{name}.txt").read_text(encoding="utf-8") for name in "ab"] == [
+        wanted
+    ] * 2
+    assert not [name for name in place.json("untagged", "predict_results.json") if "f1" in name or "loss" in name]
+
+
 def test_a_finished_command_run_again_trains_nothing(
     place: Workplace, run: Run, capsys: pytest.CaptureFixture
 ) -> None:

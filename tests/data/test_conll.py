@@ -4,6 +4,7 @@ import string
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -212,5 +213,95 @@ def test_parts_of_speech_are_the_fourth_column_of_conll_u(tmp_path: Path) -> Non
     path = tmp_path / "de.conllu"
     path.write_text("# text = zum Haus\n" + "\n".join(rows) + "\n\n", encoding="utf-8")
     assert list(read_conll(path, "none")) == [{"tokens": ["zu", "dem", "Haus"], "ner_tags": ["ADP", "DET", "NOUN"]}]
-    with pytest.raises(InputError, match="--tag_scheme none"):
+    with pytest.raises(InputError, match=r"name it with --label_column_name .* upos, xpos, feats"):
         list(read_conll(path))
+
+
+def test_a_test_file_may_hold_tokens_alone(
+    load: Callable[..., Any], write: Callable[..., str], refusal: Callable[..., str]
+) -> None:
+    path = write("de.conll", "# id = 1\nIn\nRom\n\n#\n\n# id = 2\nUlm\n")
+    tokens = load(["test"], test_file=path)["test"]["de"]
+    assert tokens.to_dict() == {"tokens": [["In", "Rom"], ["#"], ["Ulm"]]}
+    assert "one column only (`In`). Give a token and its tag" in refusal(train_file=path)
+    path = write("en.conll", "In\nRom B-LOC\n")
+    assert f"{path}, line 2: 2 columns (`Rom B-LOC`), but the first line has one" in refusal(
+        splits=["test"], test_file=path
+    )
+
+
+CONLL_U = """\
+# text = zum Haus
+1-2\tzum\t_\t_\t_\t_\t_\t_\t_\t_
+1\tzu\tzu\tADP\tAPPR\t_\t3\tcase\t_\tname=O
+2\tdem\tder\tDET\tART\tCase=Dat|Gender=Neut\t3\tdet\t_\tname=B-LOC
+3\tHaus\tHaus\tNOUN\tNN\tGender=Neut\t0\troot\t_\tSpaceAfter=No|name=I-LOC
+3.1\tist\tsein\tAUX\t_\t_\t_\t_\t_\t_
+"""
+GERMEVAL = "#\thttp://a.de/1\t[2014-01-01]\n1\tIn\tO\tB-ORG\n2\tRom\tB-LOC\tI-ORG\n"
+
+
+def tags_of(path: Path, name: str, scheme: str | None = None) -> list[str]:
+    return [tag for sentence in read_conll(path, scheme, name) for tag in sentence[name]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "tags"),
+    [
+        ("xpos", CONLL_U, ["APPR", "ART", "NN"]),
+        ("UPOS", CONLL_U, ["ADP", "DET", "NOUN"]),
+        ("8", CONLL_U, ["case", "det", "root"]),
+        ("name", CONLL_U, ["O", "B-LOC", "I-LOC"]),
+        ("ner_tags", GERMEVAL, ["O", "B-LOC"]),
+        ("nested_ner_tags", GERMEVAL, ["B-ORG", "I-ORG"]),
+        ("4", GERMEVAL, ["B-ORG", "I-ORG"]),
+        ("3", "# sent_id = 1\n1\tIn\tO\t-\tmax\n2\tRom\tB-LOC\t-\teva\n", ["O", "B-LOC"]),
+        ("pos_tags", "-DOCSTART- -X- O O\n\n1860 NN B-NP O\nRom NNP I-NP B-LOC\n", ["NN", "NNP"]),
+        ("2", "In APPR O\nRom NE B-LOC\n", ["APPR", "NE"]),
+        ("1", "O In\nB-LOC Rom\n", ["O", "B-LOC"]),
+        ("ner_tags", "O In\nB-LOC Rom\n", ["O", "B-LOC"]),
+        ("ner", "# global.columns = ID FORM NER HEAD\n1\tIn\tO\t0\n2\tRom\tB-LOC\t1\n", ["O", "B-LOC"]),
+    ],
+)
+def test_the_column_of_tags_may_be_named(tmp_path: Path, name: str, content: str, tags: list[str]) -> None:
+    """As CoNLL-U, GermEval and CoNLL-2003 do, as the file does, by its number, or as an attribute."""
+    path = tmp_path / "de.conllu"
+    path.write_text(content, encoding="utf-8")
+    assert tags_of(path, name) == tags
+
+
+def test_a_word_without_the_attribute_is_outside_of_entities(tmp_path: Path) -> None:
+    path = tmp_path / "de.conllu"
+    path.write_text(CONLL_U, encoding="utf-8")
+    assert tags_of(path, "Gender", "io") == ["O", "Neut", "Neut"]
+    assert tags_of(path, "Gender", "none") == ["_", "Neut", "Neut"]
+    with pytest.raises(InputError, match="line 3: `_` is not a tag"):
+        tags_of(path, "Gender")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("ner", CONLL_U, r"--label_column_name ner is not among its 10 columns. .* counted from 1, as lemma, upos, .*"
+                         r", or as an attribute in feats or misc"),
+        ("form", CONLL_U, "form is not among its 10 columns"),
+        ("11", CONLL_U, "11 is not among its 10 columns"),
+        ("0", "In O\n", "0 is not among its 2 columns. Name the one of tags by its number, counted from 1."),
+        ("tags", "In O\n", "tags is not among its 2 columns"),
+        ("nested", GERMEVAL, "nested is not among its 4 columns. .* as ner_tags, nested_ner_tags"),
+        ("head", CONLL_U, "line 3: `3` is not a tag .*It is a number without a name"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_not_there_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    path = tmp_path / "de.conllu"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        tags_of(path, name)
+
+
+@pytest.mark.skipif(not UD.is_dir(), reason=f"{UD} is not there: it is no part of the project")
+@pytest.mark.parametrize(("name", "place"), [("upos", 3), ("xpos", 4), ("deprel", 7)])
+def test_real_universal_dependencies_by_name(tmp_path: Path, name: str, place: int) -> None:
+    lines = (UD / "de/test.conllu").read_text(encoding="utf-8").splitlines()
+    words = [line.split("\t") for line in lines if line[:1].isdigit() and line.split("\t")[0].isdigit()]
+    assert tags_of(UD / "de/test.conllu", name) == [word[place] for word in words]

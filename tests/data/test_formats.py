@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from hf_seqreptile.data import DataArguments
 from hf_seqreptile.data.csv_file import read_csv
+from hf_seqreptile.problems.question_answering import QuestionAnsweringArguments
 
 ROWS = [
     {"tokens": ["In", "Rom"], "ner_tags": ["O", "B-LOC"], "id": "007"},
     {"tokens": ["Ja", "[", '"a, b"'], "ner_tags": ["O", "O", "O"], "id": "2024-01-01"},
 ]
+GLUE = Path(__file__).parents[3] / "shared" / "data" / "glue"
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
 
 
@@ -58,6 +60,24 @@ def test_nested_and_missing_values_of_any_row_are_kept(load: Callable[..., Any],
     assert rows[0] == {"id": 0.0, "answers": {"text": [], "start": None}, "extra": None}
 
 
+def test_a_column_that_nothing_reads_may_hold_anything(
+    load: Callable[..., Any], refusal: Callable[..., str], write: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"question": "Wo?", "context": "Rom", "answer_lang": "de", "n": 1}
+    rows = [row] * 1500 + [row | {"answer_lang": float("nan"), "more": 1}, row | {"more": "x"}]
+    path = write("de.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    dataset = load(train_file=[path], kind=QuestionAnsweringArguments)["train"]["de"]
+    assert dataset.column_names == ["question", "context", "n"] and len(dataset) == 1502
+    assert [record.getMessage() for record in caplog.records if "left out" in record.getMessage()] == [
+        f"{path}, row {row}: the column {name!r} has another type of value than before. It is left out; "
+        "nothing reads it."
+        for row, name in ((1501, "answer_lang"), (1502, "more"))
+    ]
+    assert "row 1501" in refusal(train_file=[path], kind=QuestionAnsweringArguments, task_column="answer_lang")
+    path = write("en.jsonl", json.dumps(row) + "\n" + json.dumps(row | {"context": 7}) + "\n")
+    assert f"{path}, row 2: its values" in refusal(train_file=[path], kind=QuestionAnsweringArguments)
+
+
 def test_parquet_keeps_its_types(load: Callable[..., Any], tmp_path: Path) -> None:
     features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=["O", "B-LOC"]))})
     path = tmp_path / "de[1].parquet"
@@ -73,6 +93,38 @@ def test_csv_leaves_other_columns_alone(load: Callable[..., Any], write: Callabl
         {"premise": "[Ja, a b", "hypothesis": "NA", "label": 2, "id": "1"},
         {"premise": "", "hypothesis": "null", "label": -1, "id": "01"},
     ]
+
+
+def test_tabs_separate_the_values_of_a_table(load: Callable[..., Any], write: Callable[..., str]) -> None:
+    """Quotation marks in it are text, as in GLUE's files and XNLI's; of words with tags it is CoNLL as ever."""
+    path = write("de.tsv", '\ufeffsentence1\tgold_label\tid\r\n"Ja, sagt sie\t1\t01\r\n\r\n\t2\t""\r\n')
+    assert load(train_file=[path], kind=DataArguments)["train"]["de"].to_list() == [
+        {"sentence1": '"Ja, sagt sie', "gold_label": 1, "id": "01"},
+        {"sentence1": "", "gold_label": 2, "id": '""'},
+    ]
+    answers = '{"text": ["Rom"], "answer_start": [0]}'
+    path = write("qa.tsv", f"question\tcontext\tanswers\nWas?\tRom ist alt.\t{answers}\n")
+    assert load(train_file=[path], kind=DataArguments)["train"]["qa"][0]["answers"] == json.loads(answers)
+    path = write("words.tsv", "In\tO\nRom\tB-LOC\n")
+    assert load(train_file=[path])["train"]["words"][0] == {"tokens": ["In", "Rom"], "ner_tags": ["O", "B-LOC"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "found"),
+    [
+        ("premise\tlabel\na\t1\n\na\tb\t1\n", "row 2 (line 4)", "3 values for the 2 columns of the header. Separate"),
+        ("premise\tlabel\n\"a\nb\"\t1\n", "row 1 (line 2)", "a value holds no tab and no line end"),
+        ("gj04\t1\t\tNo header.\n", "line 1", "a different name for every column"),
+        ("a\tb\n" + "x" * 200_000 + "\t1\n", "line 2", "not TSV (field larger than field limit (131072)). A value"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_tables_with_tabs_are_named(
+    write: Callable[..., str], refusal: Callable[..., str], content: str, place: str, found: str
+) -> None:
+    path = write("de.tsv", content)
+    message = refusal(train_file=[path], kind=DataArguments)
+    assert message.startswith(f"Task 'de', train data: {path}, {place}: ")
+    assert found in message
 
 
 @pytest.mark.parametrize(
@@ -125,6 +177,12 @@ def test_mistakes_are_named(
     message = refusal(train_file=[path])
     assert message.startswith(f"Task 'de', train data: {path}, {place}")
     assert found in message
+
+
+@pytest.mark.skipif(not GLUE.is_dir(), reason=f"{GLUE} is not there: it is no part of the project")
+@pytest.mark.parametrize(("task", "rows"), [("MRPC", 3667), ("RTE", 2490), ("STS-B", 5749)])
+def test_real_tables_with_tabs(load: Callable[..., Any], task: str, rows: int) -> None:
+    assert len(load(train_file=[f"{task}={GLUE / task / 'train.tsv'}"], kind=DataArguments)["train"][task]) == rows
 
 
 @pytest.mark.parametrize(("name", "content"), [("de.json", "[]"), ("de.jsonl", "\n"), ("de.csv", "tokens,ner_tags\n")])

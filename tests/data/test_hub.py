@@ -105,3 +105,36 @@ def test_a_folder_may_be_named_as_a_format_is(
 ) -> None:
     monkeypatch.chdir(Path(write("csv/train.jsonl", rows("Rom"))).parents[1])
     assert load(dataset_name="csv")["train"]["csv"]["tokens"][:] == [["Rom"]]
+
+
+SPLITS = """---
+configs:
+- config_name: default
+  data_files:
+  - {split: train_de, path: train_de.jsonl}
+  - {split: train_sw, path: train_sw.jsonl}
+  - {split: val_sw, path: val_sw.jsonl}
+---
+"""
+
+
+def test_splits_may_name_the_tasks(
+    load: Callable[..., Any], refusal: Callable[..., str], write: Callable[..., str]
+) -> None:
+    """As of Babelscape/wikineural; one that is called `train` means that they do not."""
+    write("wiki/README.md", SPLITS)
+    for name in ("train_de", "train_sw", "val_sw"):
+        folder = str(Path(write(f"wiki/{name}.jsonl", rows(name))).parent)
+    both = ["train", "validation"]
+    loaded = load(both, dataset_name=folder, eval_languages=["sw"])
+    assert {
+        split: {task: data["tokens"][:] for task, data in of_split.items()} for split, of_split in loaded.items()
+    } == {
+        "train": {"de": [["train_de"]], "sw": [["train_sw"]]},
+        "validation": {"sw": [["val_sw"]]},
+    }
+    assert list(load(both, dataset_name=folder, languages=["sw"])["validation"]) == ["sw"]
+    assert refusal(dataset_name=folder, languages=["de", "fr"]) == "--languages: unknown language 'fr'. Known: de, sw."
+    assert refusal(splits=both, dataset_name=folder).startswith("--languages: unknown language 'de'. Known: sw.")
+    write("wiki/README.md", SPLITS.replace("split: val_sw", "split: train"))
+    assert "has no split 'validation', only train_de" in refusal(splits=["validation"], dataset_name=folder)

@@ -47,6 +47,38 @@ def test_evaluation_defaults_to_the_languages_trained_on(load: Callable[..., Any
     assert list(load(["validation"], **files)["validation"]) == ["de", "sw"]
 
 
+def test_files_that_are_named_are_evaluated(
+    load: Callable[..., Any], refusal: Callable[..., str], write: Callable[..., str], files: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Trained on or not; the run says which are which."""
+    splits = ["train", "validation", "test"]
+    loaded = load(splits, **files, test_file="ru=" + write("ru.conll", conll("Perm")))
+    assert words(loaded["validation"]) == {"de": ["Ulm"], "sw": ["Lamu"]}
+    assert words(loaded["test"]) == {"ru": ["Perm"]}
+    assert [record.getMessage() for record in caplog.records] == [
+        "The validation files name tasks that are not trained on, and are evaluated zero-shot: sw.",
+        "Trained on, but not evaluated, since no --validation_file names them: nl.",
+        "The test files name tasks that are not trained on, and are evaluated zero-shot: ru.",
+        "Trained on, but not evaluated, since no --test_file names them: de, nl.",
+    ]
+    caplog.clear()
+    # `languages` chooses among the files, if it can.
+    assert list(load(splits[:2], **files, languages=["nl"])["validation"]) == ["de", "sw"]
+    caplog.clear()
+    assert list(load(splits[:2], **files, languages=["nl", "de"])["validation"]) == ["de"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "--languages leaves out tasks of the validation files that cannot be trained on: sw. To evaluate them, name "
+        "them in --eval_languages.",
+        "Trained on, but not evaluated, since no --validation_file names them: nl.",
+    ]
+    caplog.clear()
+    assert list(load(splits[:2], **files, eval_languages=["sw"])["validation"]) == ["sw"]
+    assert not caplog.records
+    del files["train_file"]
+    assert refusal(splits=["validation"], **files, languages=["d"]).startswith("--languages: unknown language 'd'.")
+
+
 def test_one_file_a_split_is_one_task(load: Callable[..., Any], write: Callable[..., str]) -> None:
     """As Hugging Face's scripts take files; files that agree in their names keep them."""
     train, dev = write("train.conll", conll("Rom")), write("dev.conll", conll("Ulm"))
@@ -95,7 +127,7 @@ def test_limits_keep_the_first_examples(load: Callable[..., Any], files: dict[st
         ({"eval_languages": ["tr"]}, "--eval_languages: unknown language 'tr'. Known: de, nl, sw."),
         ({"languages": ["de", "de"]}, "--languages: 'de' occurs twice. Name each task once."),
         (
-            {},
+            {"eval_languages": ["nl"]},
             "Task 'nl' has no validation data. Add `nl=path` to --validation_file, or name the tasks that have some "
             "with --eval_languages: de, sw.",
         ),
@@ -145,6 +177,19 @@ def test_folders(load: Callable[..., Any], write: Callable[..., str], tmp_path: 
     assert words(loaded["validation"]) == {"tr": ["Van"], "de": ["Ulm"]}
     assert words(load(train_file=[f"x={deep}/de"])["train"]) == {"x": ["Rom"]}
     assert words(load(train_file=[f"{deep}/de"])["train"]) == {"de": ["Rom"]}
+
+
+def test_files_of_a_folder_may_name_split_and_task(load: Callable[..., Any], write: Callable[..., str]) -> None:
+    for name in ("train_de", "dev_de", "sw-ud-train", "sw-ud-test", "nl"):
+        folder = str(Path(write(f"flat/{name}.conll", conll(name))).parent)
+    loaded = load(
+        ["train", "validation", "test"], **{f"{split}_file": folder for split in ("train", "validation", "test")}
+    )
+    assert {split: words(tasks) for split, tasks in loaded.items()} == {
+        "train": {"nl": ["nl"], "sw-ud": ["sw-ud-train"], "de": ["train_de"]},
+        "validation": {"de": ["dev_de"], "nl": ["nl"]},
+        "test": {"nl": ["nl"], "sw-ud": ["sw-ud-test"]},
+    }
 
 
 def test_a_column_may_name_the_tasks(load: Callable[..., Any], write: Callable[..., str]) -> None:

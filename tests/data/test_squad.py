@@ -187,13 +187,33 @@ def test_a_column_may_be_called_data(load: Callable[..., Any], write: Callable[.
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "starts"),
+    [
+        ("de.json", json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": [
+            {"id": "1", "question": "Wo?", "answers": [{"text": "Rom"}, {"text": "Rom", "answer_start": -1}]}]}]}]}),
+         [None, -1]),
+        ("de.csv", "question,context,answer_text\nWo?,Rom,Rom\n", [None]),
+        ("de.csv", "question,context,answer_text,answer_start\nWo?,Rom,Rom,\n", [None]),
+        ("de.csv", "question,context,answer_text,answer_start\nWo?,Rom,Rom,-1\n", [-1]),
+        ("de.csv", 'question,context,answers\nWo?,Rom,"{""text"": [""Rom""]}"\n', [None]),
+    ],
+)  # fmt: skip
+def test_answers_may_have_no_start(
+    load: Callable[..., Any], write: Callable[..., str], name: str, content: str, starts: list[int | None]
+) -> None:
+    """Scores need their texts alone."""
+    (row,) = load(kind=Questions, train_file=[f"de={write(name, content)}"])["train"]["de"]
+    assert row["answers"] == {"text": ["Rom"] * len(starts), "answer_start": starts}
+
+
+@pytest.mark.parametrize(
     ("content", "found"),
     [
         ({"id": "1", "answers": []}, 'no text "question"'),
         ({"question": "Wo?", "answers": []}, '(`Wo?`) has no "id"'),
         ({"id": "1", "question": "Wo?", "answers": None}, "(1): no list of answers"),
         ({"id": "1", "question": "Wo?", "answers": {"text": ["Rom"]}}, "(1): no list of answers"),
-        ({"id": "1", "question": "Wo?", "answers": [{"text": "Rom"}]}, "(1): `{'text': 'Rom'}` is not an answer"),
+        ({"id": "1", "question": "Wo?", "answers": [{"start": 3}]}, "(1): `{'start': 3}` is not an answer"),
         ({"id": "1", "question": "Wo?", "answers": [{"text": 3, "answer_start": 0}]}, "is not an answer"),
         ({"id": "1", "question": "Wo?", "answers": [{"text": "R", "answer_start": "0"}]}, "is not an answer"),
     ],
@@ -213,9 +233,7 @@ def test_broken_questions_are_named(
         ("answers", "Rom", "column `answers`: not JSON"),
         ("answers", '"[""Rom""]"', "has no list of texts with as many starts"),
         ("answers", '"{""text"": [""Rom""], ""answer_start"": []}"', "has no list of texts with as many starts"),
-        ("answer_text,answer_start", "Rom,", "`answer_text` is `Rom` and `answer_start` is ``"),
         ("answer_text,answer_start", ",3", "`answer_text` is `` and `answer_start` is `3`"),
-        ("answer_text,answer_start", "Rom,-1", "`answer_text` is `Rom` and `answer_start` is `-1`"),
         ("answer_text,answer_start", "Rom,1.5", "leave both empty"),
     ],
 )

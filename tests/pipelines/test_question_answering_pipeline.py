@@ -1,5 +1,6 @@
 """`pipeline("question-answering")`: answers are literal parts of their context, whatever its length and script."""
 
+import copy
 import json
 import math
 import unicodedata
@@ -293,6 +294,30 @@ def test_inputs_of_every_kind_give_the_same_answers() -> None:
     assert answer([]) == []
 
 
+def test_calls_as_in_transformers_4() -> None:
+    answer, contexts = PIPELINES["bert"], list(CONTEXTS.values())[:2]
+    examples = [{"question": "who?", "context": context} for context in contexts]
+    single = [answer(example) for example in examples]
+    assert answer("who?", contexts[0]) == answer(data=examples[0]) == single[0]
+    assert answer(*examples) == answer(data=examples) == single
+    assert answer("who?", contexts[0], topk=3) == answer("who?", contexts[0], top_k=3)
+    with pytest.raises(InputError, match=r"'context' is missing or empty, or no text \(7\)"):
+        answer("who?", 7)
+
+
+def test_a_pipeline_without_a_model_is_refused() -> None:
+    with pytest.raises(InputError, match=r'has no model of its own. Name one: model="out"'):
+        pipeline("question-answering")
+
+
+def test_a_model_of_another_kind_is_refused() -> None:
+    """Its head for answers would be a new one."""
+    model = copy.deepcopy(PIPELINES["bert"].model)
+    model.config.architectures = ["BertForSequenceClassification"]
+    with pytest.raises(InputError, match="is a BertForSequenceClassification, whose answers would be random"):
+        QuestionAnsweringPipeline(model=model, tokenizer=TOKENIZERS["bert"])
+
+
 def test_a_context_of_spaces_has_no_answer(answer: QuestionAnsweringPipeline) -> None:
     nothing = {"score": 0.0, "start": 0, "end": 0, "answer": ""}
     assert answer(question="who?", context="  \n ") == nothing
@@ -311,6 +336,11 @@ def test_a_long_question_is_cut(by_token: QuestionAnsweringPipeline) -> None:
         ({"question": "who?"}, "Missing context"),
         ({"context": "it"}, "Missing question"),
         ({"question": "", "context": "it"}, "'question' is missing or empty"),
+        ({"question": "who?", "context": 7}, "context=7: give a text, or a list of texts"),
+        ({"question": "who?", "context": {"text": "it"}}, "context={'text': 'it'}: give a text"),
+        ({"inputs": {"question": "who?", "context": ["it"]}}, r"'context' is .* no text \(\['it'\]\)"),
+        ({"inputs": {"question": "a", "context": "b"}, "data": {"question": "a", "context": "b"}}, "data= is another"),
+        ({"question": "a", "context": "b", "topk": 2, "top_k": 3}, "top_k and topk mean the same"),
         ({"question": "who?", "context": ""}, "'context' is missing or empty"),
         ({"inputs": [{"question": "who?"}]}, "'context' is missing or empty"),
         ({"inputs": ["who?"]}, "'question' is missing or empty"),

@@ -577,24 +577,69 @@ BAD_ROWS: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
     (lambda r: r | {"question": None}, r"row 2 \(id bad\): an empty value \(null\) in the column `question`"),
     (lambda r: r | {"answers": {"text": [None], "answer_start": [0]}}, r"row 2 .* in the column `answers`"),
     (lambda r: r | {"context": "  "}, r"row 2 .*the context is empty"),
-    (shifted, r"not start at character 13 .* where ' Kisum' stands\. It starts at character 14: mend answer_start"),
-    (lambda r: r | {"answers": {"text": ["Bonn"], "answer_start": [0]}}, "nor is it anywhere else there"),
-    (lambda r: r | {"answers": {"text": ["Kisumu"], "answer_start": [-7]}}, "does not start at character -7"),
     (lambda r: r | {"answers": {"text": [" "], "answer_start": [4]}}, "an answer without text"),
-    (lambda r: r | {"answers": {"text": ["Juma"], "answer_start": [0, 3]}}, "1 answers, but 2 values of answer_start"),
     (lambda r: r | {"answers": {"text": [], "answer_start": []}}, "no answer. .*--version_2_with_negative"),
     (lambda r: row("because " * 20, "because", question="why " * 80, name="bad"),
      "leaves 61 of --max_seq_length 384 to the context, and --doc_stride 128 must be smaller"),
 ]  # fmt: skip
+MISPLACED: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
+    (shifted, r"not start at character 13 .* where ' Kisum' stands\. It starts at character 14: mend answer_start"),
+    (lambda r: r | {"answers": {"text": ["Bonn"], "answer_start": [0]}}, "nor is it anywhere else there"),
+    (lambda r: r | {"answers": {"text": ["Kisumu"], "answer_start": [-7]}}, "does not start at character -7"),
+    (lambda r: r | {"answers": {"text": ["Kisumu"], "answer_start": [None]}}, "an empty value .* `answers`"),
+    (lambda r: r | {"answers": {"text": ["Juma"], "answer_start": [0, 3]}}, "1 answers, but 2 values of answer_start"),
+]
+"""For training; scores need texts alone."""
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
-@pytest.mark.parametrize(("spoil", "message"), BAD_ROWS)
+@pytest.mark.parametrize(
+    ("split", "spoil", "message"),
+    [
+        *((split, *bad) for split in ("train", "validation") for bad in BAD_ROWS),
+        *(("train", *bad) for bad in MISPLACED),
+    ],
+)
 def test_bad_rows_are_named(split: str, spoil: Callable, message: str) -> None:
     good = row("Juma lives in Kisumu.", "Kisumu", name="good")
     with pytest.raises(InputError, match=f"Task 'sw', {split} split, row 2.*") as error:
         encode(data(good, spoil(good | {"id": "bad"})), split)
     assert error.match(message)
+
+
+@pytest.mark.parametrize("spoil", [spoil for spoil, _ in MISPLACED])
+def test_answers_that_are_misplaced_are_scored_or_left_out(
+    spoil: Callable[[dict[str, Any]], dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run says how many they are."""
+    good = row("Juma lives in Kisumu.", "Kisumu", name="good")
+    bad = spoil(good | {"id": "bad"})
+    rows = data(bad, good)
+    features = encode(rows, "validation")
+    assert [answers["text"] for answers in features["answers"]] == [bad["answers"]["text"], ["Kisumu"]]
+    assert (
+        "validation: 1 of 2 questions have an answer that is not where answer_start says; they are scored by its "
+        in (caplog.text)
+    )
+    kept = encode(rows, "train", misplaced_answers="drop")
+    assert "train: 1 of 2 questions have an answer that is not where answer_start says; they are left out: sw 1." in (
+        caplog.text
+    )
+    assert kept.to_dict() == encode(data(good), "train").to_dict()
+    with pytest.raises(InputError, match=r"Task 'sw', train split: no question has its answer where"):
+        encode(data(bad), "train", misplaced_answers="drop")
+    with pytest.raises(InputError, match=r"row 3 \(id no\): the context is empty"):
+        encode(data(bad, good, good | {"id": "no", "context": " ", "answers": {"text": [" "], "answer_start": [0]}}),
+               "train", misplaced_answers="drop")  # fmt: skip
+
+
+def test_scores_need_the_texts_of_answers_alone() -> None:
+    texts = [{"id": "q", "question": QUESTION, "context": KISUMU, "answers": {"text": ["Kisumu", "Ulm"]}}]
+    for split in ("validation", "test"):
+        assert encode(Dataset.from_list(texts), split)["answers"][0]["text"] == ["Kisumu", "Ulm"]
+    starts = [texts[0] | {"answers": {"text": "Kisumu", "answer_start": "here"}}]
+    assert encode(Dataset.from_list(starts), "validation")["answers"][0]["text"] == ["Kisumu"]
+    with pytest.raises(InputError, match="Task 'sw', train split: the column `answers` holds"):
+        encode(Dataset.from_list(texts), "train")
 
 
 def test_a_long_question_beside_a_short_context_is_fine() -> None:

@@ -39,6 +39,7 @@ def problem(*train: list[Any], **options: Any) -> SequenceClassification:
         ["2.0", "0.0", "1.0"],
         ["contradiction", "entailment", "neutral"],
         ["2", "entailment", "1.0"],
+        ["contradictory", "entailment", "neutral"],
     ],
     ids=str,
 )
@@ -47,6 +48,29 @@ def test_labels_mean_the_same_however_they_are_written(tokenizer: PreTrainedToke
         assert its_problem.labels == NLI
         for split in ("train", "test"):
             assert its_problem.encode({"sw": data(labels)}, tokenizer, split)["sw"]["labels"][:] == [2, 0, 1]
+
+
+def test_columns_as_the_files_of_xnli_call_them(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The translations that are trained on have other names than what is evaluated."""
+    translated = data(["contradictory", "entailment", "neutral"]).rename_column("hypothesis", "hypo")
+    names = {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}
+    tasks = {"train": {"sw": translated}, "validation": {"sw": data(NLI).rename_columns(names)}}
+    its_problem = SequenceClassification(tasks, SequenceClassificationArguments())
+    assert its_problem.labels == NLI
+    assert its_problem.encode(tasks["train"], tokenizer, "train")["sw"]["labels"][:] == [2, 0, 1]
+    assert its_problem.encode(tasks["validation"], tokenizer, "validation")["sw"]["labels"][:] == [0, 1, 2]
+    assert "jana 2" in its_problem.texts(tasks)
+    with pytest.raises(InputError, match=r"no column 'premise', only .*'sentence1'"):
+        SequenceClassification({"train": {"sw": data(NLI).rename_column("premise", "sentence1")}}, its_problem.args)
+
+
+def test_the_test_split_alone_may_have_no_column_of_labels(tokenizer: PreTrainedTokenizerBase) -> None:
+    pairs = data([0, 1]).remove_columns("label")
+    features = problem(NLI).encode({"sw": pairs}, tokenizer, "test")["sw"]
+    assert len(features) == 2 and "labels" not in features.column_names
+    assert SequenceClassification({"test": {"sw": pairs}}, SequenceClassificationArguments()).labels == NLI
+    with pytest.raises(InputError, match="no column 'label', only"):
+        SequenceClassification({"validation": {"sw": pairs}}, SequenceClassificationArguments())
 
 
 def test_other_names_stay_as_they_are() -> None:

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_seqreptile import InputError
 from hf_seqreptile.problems.tag_columns import find_columns
-from hf_seqreptile.problems.token_classification import TokenClassificationArguments
+from hf_seqreptile.problems.token_classification import TokenClassification, TokenClassificationArguments
 from tests.problems.tagging import TAGS, WORDS, data, problem
 
 
@@ -77,6 +77,37 @@ def test_columns_that_cannot_be_told_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         problem(Dataset.from_dict(columns), **options)
+
+
+def test_numbers_may_be_given_names(tokenizer: PreTrainedTokenizerBase) -> None:
+    """One task's tags may be numbers, and another's written out."""
+    numbers = Dataset.from_dict({"tokens": [["Juma", "jana"], ["jana"]], "ner_tags": [[1, 0], [2]]})
+    names = ["O", "B-PER", "B-LOC"]
+    written = Dataset.from_dict({"tokens": [["jana"]], "ner_tags": [["B-LOC"]]})
+    args = TokenClassificationArguments(tag_names=names)
+    its_problem = TokenClassification({"train": {"sw": numbers, "de": written}}, args)
+    assert its_problem.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    assert its_problem.encode({"sw": numbers}, tokenizer, "test")["sw"].with_format(None)["labels"][:] == [
+        [-100, 3, 0, -100],
+        [-100, 1, -100],
+    ]
+    with pytest.raises(InputError, match=r"^--label_names has no effect here: no task's tags are numbers"):
+        TokenClassification({"train": {"de": written}}, args)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["O", "B-PER"], r"task 'sw', train split, row 2: the tag 2 has no name: --label_names has 2, for 0 to 1\."),
+        (["O", "B-PER", "B-LOC", "O"], "--label_names: 'O' occurs twice"),
+        (["O", "B-PER", "b-loc"], "task 'sw', train split, row 2 .*: `b-loc` is not a tag"),
+        (None, "holds .*int64.*or as a ClassLabel with names; name the numbers with --label_names"),
+    ],
+)
+def test_numbers_without_a_fitting_name_are_refused(names: list[str] | None, message: str) -> None:
+    dataset = Dataset.from_dict({"tokens": [["Juma", "jana"], ["jana"]], "ner_tags": [[1, 0], [2]]})
+    with pytest.raises(InputError, match=message):
+        problem(dataset, tag_names=names)
 
 
 def test_words_are_not_taken_for_tags() -> None:

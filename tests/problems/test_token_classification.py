@@ -55,7 +55,7 @@ def encode(
     ids=str,
 )
 def test_words_and_subwords(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any], tags: list[Any]) -> None:
-    features = encode(tokenizer, data((WORDS, TAGS)), **options)
+    features = encode(tokenizer, data((WORDS, TAGS)), split="train", **options)
     assert features.keys() >= {"input_ids", "attention_mask", "labels"}
     labels = problem().label2id
     expected = [IGNORED, *(IGNORED if tag is None else labels[tag] for tag in tags), IGNORED]
@@ -63,6 +63,14 @@ def test_words_and_subwords(tokenizer: PreTrainedTokenizerBase, options: dict[st
     assert features["labels"] == [expected + padding * [IGNORED]]
     assert features["attention_mask"] == [[1] * len(expected) + [0] * padding]
     assert " ".join(WORDS).startswith(tokenizer.decode(features["input_ids"][0], skip_special_tokens=True))
+
+
+def test_words_are_scored_whatever_subwords_are_trained_on(tokenizer: PreTrainedTokenizerBase) -> None:
+    for split in ("validation", "test"):
+        words, all_subwords = (
+            encode(tokenizer, data((WORDS, TAGS)), split=split, label_all_tokens=every) for every in (False, True)
+        )
+        assert words["labels"] == all_subwords["labels"]
 
 
 def test_sentences_without_anything_to_tag_are_left_out_of_training_alone(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -147,7 +155,6 @@ def test_without_training_data_the_labels_are_those_of_all_other_splits() -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.remove_columns("ner_tags"), r"The data of task 'sw' has the columns \['tokens'\]"),
         (lambda d: d.map(lambda row: {"tokens": "a b"}), "Column 'tokens' of task 'sw' holds Value"),
         (lambda d: d.map(lambda row: {"ner_tags": "O O"}), "Column 'ner_tags' of task 'sw' holds Value"),
         (lambda d: d.map(lambda row: {"ner_tags": [1, 2]}), "Column 'ner_tags' of task 'sw' holds List"),
@@ -162,6 +169,19 @@ def test_data_that_does_not_fit_is_refused_in_every_split(
 ) -> None:
     with pytest.raises(InputError, match=message):
         problem().encode({"sw": change(data((WORDS, TAGS)))}, tokenizer, "test")
+
+
+def test_the_test_split_alone_may_have_no_tags(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Its places are those of the words' first subwords."""
+    words = data((WORDS, TAGS), (["jana"], ["O"])).remove_columns("ner_tags")
+    features = problem().encode({"sw": words}, tokenizer, "test")["sw"].with_format(None)
+    assert {*features.column_names} == {*tokenizer.model_input_names, "tag_places"}
+    assert features["tag_places"][:] == [[1, 2, 4, 6, 8], [1]]
+    for split in ("train", "validation"):
+        with pytest.raises(InputError, match=r"The data of task 'sw' has the columns \['tokens'\]"):
+            problem().encode({"sw": words}, tokenizer, split)
+    alone = TokenClassification({"test": {"sw": words}}, TokenClassificationArguments())
+    assert not alone.labels and not alone.notes
 
 
 ROWS: list[list[tuple[str | None, str]]] = [
