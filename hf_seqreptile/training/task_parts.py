@@ -174,10 +174,8 @@ class TaskPartsMixin(Trainer):
         self._signature_columns = list(dict.fromkeys([*names, "label", "label_ids", *self.label_names]))
 
 
-@cache
-def _labels_of(head: type) -> list[str]:
-    """The names of its labels, which are asked for in every step."""
-    return list(find_labels(head))
+_labels_of: Callable[[type], list[str]] = cache(find_labels)
+"""The names of a head's labels, which are asked for in every step."""
 
 
 @contextmanager
