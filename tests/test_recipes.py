@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hub_server import LocalHub, Rows, write_repository, write_script_repository, write_wikiann_repository
 
+from hf_seqreptile.methods import method_class
 from tests import scripts, tiny
 from tests.scripts import ROOT, Place
 
@@ -122,7 +123,8 @@ def test_epochs_give_every_method_the_same_gradient_computations(method: str, tm
     if method.startswith("torchjd"):
         pytest.importorskip("torchjd")
     tasks = {"de": tiny.task(29, 1)} if method == "stl" else {"de": tiny.task(20, 1), "sw": tiny.task(9, 2)}
-    trainer = tiny.train(tiny.trainer(tmp_path, tasks, method=method, max_steps=-1, num_train_epochs=2))
+    several = {"tasks_per_step": 8} if method_class(method).default_tasks_per_step == 8 else {}
+    trainer = tiny.train(tiny.trainer(tmp_path, tasks, method=method, max_steps=-1, num_train_epochs=2, **several))
     assert sum(trainer.draw_counts.values()) == 2 * 8
 
 

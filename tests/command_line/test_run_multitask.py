@@ -214,3 +214,14 @@ def test_a_name_that_occurs_twice_is_refused(place: Place, tmp_path: Path, capsy
     file = write(tmp_path / "tasks.yaml", "no: {problem: ner}\nno: {problem: ner}\n")
     assert place.main(*place.arguments("refused", "--tasks_file", file, "--do_train")) == 2
     assert "a name occurs twice" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_continued_by_the_same_command(place: Place) -> None:
+    arguments = place.arguments("whole", *SEQ_REPTILE, *ALL, "--max_steps", "60", "--save_steps", "4")
+    assert place.main(*arguments) == 0
+    place.kill_and_continue(arguments, "killed")
+    for folder in ("ner", "nli", "qa", "encoder"):
+        weights = [load_file(place.path(each, folder, "model.safetensors")) for each in ("whole", "killed")]
+        tiny.assert_equal(*weights)
+    assert place.json("killed", "scores.json") == place.json("whole", "scores.json")
