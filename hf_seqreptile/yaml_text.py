@@ -1,11 +1,16 @@
-"""YAML as people mean it: `no` is a text, and a name that occurs twice is an error."""
+"""Files of YAML, as people mean it, or JSON: `no` is a text, and a name that occurs twice is an error."""
 
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
-from .json_text import MAX_DEPTH
+from .errors import InputError
+from .json_text import MAX_DEPTH, parse_json
+
+MAX_BYTES = 2**20
+"""Of a file: a larger one is something else."""
 
 _TAGS_OF_YAML_1_1 = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
 
@@ -49,3 +54,30 @@ def _parse(text: str) -> Any:
         if depth > MAX_DEPTH or getattr(event, "anchor", None) or getattr(event, "tag", None):
             raise yaml.YAMLError(f"tags, anchors and more than {MAX_DEPTH} levels are not read,{event.start_mark}")
     return yaml.load(text, Loader=_YamlLoader)
+
+
+def read_mapping(path: Path, what: str, content: str) -> dict[Any, Any]:
+    """The values by name that a YAML or, if it is called so, JSON file holds.
+
+    Args:
+        path: the file.
+        what: what it is called in messages, `arguments' file`.
+        content: what it must hold, in words.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    try:
+        if path.exists() and not (path.is_file() and path.stat().st_size <= MAX_BYTES):
+            raise InputError(f"The {what} {path} must be a regular file of at most {MAX_BYTES:,} bytes.")
+        text = path.read_text(encoding="utf-8-sig")
+        values = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+    except InputError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The {what} {path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise InputError(f"The {what} {path} is not valid {path.suffix[1:]}: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"The {what} {path} must hold {content}.")
+    return values

@@ -444,7 +444,9 @@ ENTRIES: dict[str, Entry] = {
     ),
     "length_column_name": refused("length", "--length_column_name", "len", by=f"--length_column_name {NO_EFFECT}"),
     "remove_unused_columns": Entry(("False",), "changes nothing: the model is given its own inputs alone", same_end),
-    "label_names": refused("labels", by=f"--label_names {NO_EFFECT}"),
+    "label_names": refused(
+        "labels", by=f"--label_names {NO_EFFECT}", because="run_ner takes it where tags are numbers, which it names"
+    ),
     "dataloader_drop_last": Entry(
         ("True",), "changes nothing: draws are whole batches in any case, and evaluation sees all the data", same_end
     ),

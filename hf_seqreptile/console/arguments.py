@@ -13,9 +13,8 @@ from typing import Any
 from transformers import HfArgumentParser, TrainingArguments
 
 from ..errors import InputError
-from ..json_text import parse_json
 from ..methods import METHODS
-from ..yaml_text import parse_yaml
+from ..yaml_text import read_mapping
 
 
 def parse_arguments(
@@ -38,7 +37,8 @@ def parse_arguments(
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = _Parser(dataclasses, epilog=epilog)
     if argv and argv[0].endswith((".json", ".yaml", ".yml")):
-        argv = _arguments_of_file(Path(argv[0])) + argv[1:]
+        values = read_mapping(Path(argv[0]), "arguments' file", "arguments by name, such as `method: seq_reptile`")
+        argv = _command_line(values) + argv[1:]
     try:
         *parsed, unknown = parser.parse_args_into_dataclasses(
             argv, look_for_args_file=False, return_remaining_strings=True
@@ -103,27 +103,6 @@ def _default_shown(default: Any) -> str:
     if not says_something or value == argparse.SUPPRESS:
         return ""
     return f" (default: {value})".replace("%", "%%")
-
-
-MAX_BYTES = 2**20
-"""Of an arguments' file: a larger one is something else."""
-
-
-def _arguments_of_file(path: Path) -> list[str]:
-    try:
-        if path.exists() and not (path.is_file() and path.stat().st_size <= MAX_BYTES):
-            raise InputError(f"The arguments' file {path} must be a regular file of at most {MAX_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8-sig")
-        values = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
-    except InputError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The arguments' file {path} cannot be read: {error}") from error
-    except ValueError as error:
-        raise InputError(f"The arguments' file {path} is not valid {path.suffix[1:]}: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"The arguments' file {path} must hold arguments by name, such as `method: seq_reptile`.")
-    return _command_line(values)
 
 
 def _command_line(values: dict[Any, Any]) -> list[str]:

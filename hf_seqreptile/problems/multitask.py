@@ -1,6 +1,6 @@
 """Tasks of different kinds in one run, as a tasks' file names them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,8 @@ from datasets import Dataset
 from ..data.load import check_data_arguments, load_all_rows, take_samples
 from ..errors import InputError
 from .problem import Splits
-from .several_heads import SeveralHeads
-from .tasks_file import TaskEntry, by_head, read_tasks_file
+from .several_heads import SeveralHeads, tasks_of_head
+from .tasks_file import TaskEntry, read_tasks_file
 
 
 @dataclass
@@ -81,39 +81,36 @@ class Multitask(SeveralHeads):
             InputError: a mistake in the file or in the data; a split that no task has.
         """
         entries = args.entries()
-        rows = {entry.name: _rows(entry, splits, cache_dir, token) for entry in entries}
+        of_entries = [_rows(entry, splits, cache_dir, token) for entry in entries]
+        rows = _together(of_entries, splits)
         for split in splits:
-            if not any(split in of_task for of_task in rows.values()):
+            if not rows[split]:
                 raise InputError(f"{args.tasks_file}: no task has {split} data. Add `{split}_file` to one.")
-        problems = {}
-        for head, own in by_head(entries).items():
-            tasks = {split: {e.name: rows[e.name][split] for e in own if split in rows[e.name]} for split in splits}
-            problems[head] = own[0].problem({split: named for split, named in tasks.items() if named}, own[0].args)
+        heads = {entry.name: entry.head for entry in entries}
+        # The entries of a head agree in all that its problem depends on.
+        first = {entry.head: entry for entry in reversed(entries)}
         made = cls(
-            problems,
-            heads={entry.name: entry.head for entry in entries},
+            {
+                head: first[head].problem(tasks_of_head(rows, heads, head), first[head].args)
+                for head in dict.fromkeys(heads.values())
+            },
+            heads,
             args_of_tasks={entry.name: entry.args for entry in entries},
             metric_of_tasks={entry.name: entry.metric for entry in entries if entry.metric},
         )
         weights = [f"{entry.name}={entry.weight:g}" for entry in entries if entry.weight is not None]
         batches = [f"{entry.name}={entry.batch_size}" for entry in entries if entry.batch_size is not None]
-        of_entries = {"task_weights": weights, "task_batch_sizes": batches}
-        made.task_arguments = {name: given for name, given in of_entries.items() if given}
-        made.notes = [*_missing(rows, splits), *made.notes]
-        return made, {
-            split: {
-                entry.name: take_samples({split: {entry.name: rows[entry.name][split]}}, entry.args)[split][entry.name]
-                for entry in entries
-                if split in rows[entry.name]
-            }
-            for split in splits
-        }
+        given = {"task_weights": weights, "task_batch_sizes": batches}
+        made.task_arguments = {name: items for name, items in given.items() if items}
+        made.notes = [*_missing(rows, heads), *made.notes]
+        samples = [take_samples(own, entry.args) for own, entry in zip(of_entries, entries, strict=True)]
+        return made, _together(samples, splits)
 
 
 def _rows(
     entry: TaskEntry, splits: Sequence[str], cache_dir: str | None, token: str | bool | None
-) -> dict[str, Dataset]:
-    """All rows of a task, by split."""
+) -> dict[str, dict[str, Dataset]]:
+    """All rows of a task, by split and its name."""
     with _named(entry):
         found = load_all_rows(entry.args, _splits_of(entry, splits), cache_dir=cache_dir, token=token)
     rows = {}
@@ -123,8 +120,13 @@ def _rows(
                 f"Task {entry.name!r}: its {split} data holds several tasks ({', '.join(tasks)}); name one with "
                 f"`languages`, and write an entry for each."
             )
-        rows[split] = next(iter(tasks.values()))
+        rows[split] = {entry.name: next(iter(tasks.values()))}
     return rows
+
+
+def _together(of_entries: Sequence[Splits], splits: Sequence[str]) -> dict[str, dict[str, Dataset]]:
+    """The tasks of all entries, by split."""
+    return {split: {t: data for own in of_entries for t, data in own.get(split, {}).items()} for split in splits}
 
 
 def _splits_of(entry: TaskEntry, splits: Sequence[str]) -> list[str]:
@@ -140,7 +142,7 @@ def _named(entry: TaskEntry) -> Iterator[None]:
         raise InputError(f"Task {entry.name!r} of the tasks' file: {error}") from error.__cause__
 
 
-def _missing(rows: dict[str, dict[str, Dataset]], splits: Sequence[str]) -> list[str]:
+def _missing(rows: Splits, tasks: Iterable[str]) -> list[str]:
     """What a run says of tasks that have no data of a split."""
-    lacking = {split: [task for task, of_task in rows.items() if split not in of_task] for split in splits}
-    return [f"no {split} data: {', '.join(tasks)}" for split, tasks in lacking.items() if tasks]
+    lacking = {split: [task for task in tasks if task not in of_split] for split, of_split in rows.items()}
+    return [f"no {split} data: {', '.join(named)}" for split, named in lacking.items() if named]

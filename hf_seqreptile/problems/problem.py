@@ -247,11 +247,10 @@ class Problem(ABC):
     def scoring(self) -> dict[str, Callable]:
         """The trainer's arguments for metrics and loss: `compute_metrics` and what goes with it."""
 
-    @abstractmethod
-    def write_predictions(
+    def write_predictions(  # noqa: B027
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
     ) -> None:
-        """Write one task's predictions.
+        """Write one task's predictions. Default: no files.
 
         Args:
             folder: where to.

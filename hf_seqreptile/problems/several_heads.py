@@ -4,12 +4,10 @@ import copy
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_utils import PredictionOutput
 
 from ..data.arguments import DataArguments
 from ..errors import InputError
@@ -164,12 +162,6 @@ class SeveralHeads(Problem):
             if name in scoring
         }
         return scoring | wrapped
-
-    def write_predictions(
-        self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
-    ) -> None:
-        """Not of several problems at once: each task's own does that, [`of_task`]."""
-        raise NotImplementedError
 
 
 def several_heads(

@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,17 +12,15 @@ from typing import Any
 from ..data.arguments import DataArguments
 from ..data.names import check_task_name, unknown_name
 from ..errors import InputError
-from ..json_text import parse_json
 from ..models.multi_head_folder import check_head_name
-from ..yaml_text import parse_yaml
+from ..yaml_text import read_mapping
 from .problem import Problem
 from .registry import PROBLEMS
 
 FILES = ("train_file", "validation_file", "test_file")
 OF_SEVERAL_TASKS = ("eval_languages", "eval_dataset", "task_column", "num_clusters")
 """Arguments of the scripts that an entry, which is one task, has no use for."""
-MAX_BYTES = 2**20
-"""Of a tasks' file: a larger one is something else."""
+WANTED = "an entry for each task, `name: {problem: ner, …}`"
 KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list of texts"}
 
 
@@ -66,27 +64,12 @@ def read_tasks_file(path: Path) -> list[TaskEntry]:
         InputError: the file cannot be read; an unknown problem or key; a value of another type; or tasks that share a
             head but differ in their problem or in what its labels depend on. Names file and entry.
     """
-    content = _content(path)
+    content = read_mapping(path, "tasks' file", WANTED)
+    if not content:
+        raise InputError(f"The tasks' file {path} must hold {WANTED}.")
     entries = [_entry(path, name, keys) for name, keys in content.items()]
     _check_heads(path, entries)
     return entries
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        if path.exists() and not (path.is_file() and path.stat().st_size <= MAX_BYTES):
-            raise InputError(f"The tasks' file {path} must be a regular file of at most {MAX_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8-sig")
-        content = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The tasks' file {path} cannot be read: {error}") from error
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"The tasks' file {path} is not valid: {error}") from error
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"The tasks' file {path} must hold an entry for each task, `name: {{problem: ner, …}}`.")
-    return content
 
 
 def _entry(path: Path, name: Any, keys: Any) -> TaskEntry:
@@ -168,11 +151,3 @@ def _check_heads(path: Path, entries: Sequence[TaskEntry]) -> None:
                 f"{different[0]} ({theirs[different[0]]!r}, {ours[different[0]]!r}). Give them the same, or give one "
                 f"of them another `head`."
             )
-
-
-def by_head(entries: Sequence[TaskEntry]) -> Mapping[str, list[TaskEntry]]:
-    """The entries of each head, in the order of the file."""
-    heads: dict[str, list[TaskEntry]] = {}
-    for entry in entries:
-        heads.setdefault(entry.head, []).append(entry)
-    return heads

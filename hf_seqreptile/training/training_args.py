@@ -56,7 +56,7 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             "of drawing M of them; q has no effect."
         },
     )
-    task_weights: Annotated[list[str] | None, Setting("task weights")] = field(
+    task_weights: list[str] | None = field(
         default=None,
         metadata={"nargs": "+", "help": "p_t in these proportions, `en=1 sw=3`, in place of those by size."},
     )
@@ -67,7 +67,7 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             "the others (UniMax). Default: no cap."
         },
     )
-    task_batch_sizes: Annotated[list[str] | None, Setting("batch sizes of tasks")] = field(
+    task_batch_sizes: list[str] | None = field(
         default=None,
         metadata={
             "nargs": "+",
