@@ -155,6 +155,15 @@ def write_model(folder: Path, dropout: float = 0.1, words: Iterable[str] | None 
     return str(folder)
 
 
+def read_predictions(path: Path) -> list[str]:
+    """What a file of `index TAB prediction` lines holds, after checking its form."""
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    assert header == "index\tprediction"
+    numbers, labels = zip(*(line.split("\t") for line in lines), strict=True)
+    assert list(numbers) == [str(number) for number in range(len(lines))]
+    return list(labels)
+
+
 def words_of_sample(problem: str, languages: Iterable[str]) -> set[str]:
     """The words in the files of the bundled sample, and what else its files consist of."""
     files = [path for language in languages for path in sorted((SAMPLES / problem / language).iterdir())]

@@ -23,15 +23,6 @@ def rows(task: str, split: str) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-def read_predictions(path: Path) -> list[str]:
-    """What a file of predictions holds, after checking its form."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    assert header == "index\tprediction"
-    numbers, labels = zip(*(line.split("\t") for line in lines), strict=True)
-    assert list(numbers) == [str(number) for number in range(len(lines))]
-    return list(labels)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A model that knows the sample's words, and its moods in two languages and a third, zero-shot."""
@@ -57,7 +48,7 @@ def test_accuracy_of_every_task_and_its_average(place: Place, printed: str) -> N
     results = place.json("out", "all_results.json")
     accuracies = {}
     for task in MOODS:
-        predicted = read_predictions(place.path("out", f"predict_results_{task}.txt"))
+        predicted = scripts.read_predictions(place.path("out", f"predict_results_{task}.txt"))
         true = [row["label"] for row in rows(task, "test")]
         accuracies[task] = sum(map(str.__eq__, predicted, true)) / len(true)
     accuracies["avg"] = sum(accuracies.values()) / 3
@@ -76,7 +67,7 @@ for found in pipeline("text-classification", model="out")(json.loads(sys.argv[1]
 """
     texts = [row["text"] for row in rows("mood-es", "test")]
     labels = place.run_without_package(code, json.dumps(texts)).splitlines()
-    assert labels == read_predictions(place.path("out", "predict_results_mood-es.txt"))
+    assert labels == scripts.read_predictions(place.path("out", "predict_results_mood-es.txt"))
 
 
 def test_numbers_are_predicted(place: Place) -> None:
@@ -100,7 +91,7 @@ def test_numbers_are_predicted(place: Place) -> None:
     labels = torch.tensor([row["label"] for row in test])
     with torch.no_grad():
         output = model(**inputs, labels=labels)
-    found = [float(text) for text in read_predictions(own.path("numbers", "predict_results.txt"))]
+    found = [float(text) for text in scripts.read_predictions(own.path("numbers", "predict_results.txt"))]
     assert found == pytest.approx(output.logits[:, 0].tolist(), abs=6e-4)
     assert results["predict_similarity-es_loss"] == pytest.approx(output.loss.item(), rel=1e-4)
 
@@ -135,10 +126,10 @@ def test_a_task_of_glue_has_glues_metrics(place: Place, glue: Path) -> None:
     results = run(place, "cola", glue, "cola")
     assert {"eval_cola_accuracy", "eval_cola_matthews_correlation"} <= results.keys()
     assert place.json("cola", "scores.json")["metric"]["name"] == "accuracy"
-    found = read_predictions(place.path("cola", "predict_results_cola.txt"))
+    found = scripts.read_predictions(place.path("cola", "predict_results_cola.txt"))
     assert len(found) == 3 and {*found} <= {"acceptable", "unacceptable"}
     results = run(place, "mrpc", glue, "mrpc", "--metric_for_best_model", "mrpc_f1")
-    found = read_predictions(place.path("mrpc", "predict_results_mrpc.txt"))
+    found = scripts.read_predictions(place.path("mrpc", "predict_results_mrpc.txt"))
     true = ["not_equivalent", "equivalent"] * 4
     right = sum(one == other == "equivalent" for one, other in zip(found, true, strict=True))
     f1 = 2 * right / (found.count("equivalent") + 4)
@@ -150,7 +141,7 @@ def test_mnli_is_evaluated_on_both_of_its_genres(place: Place, glue: Path) -> No
     assert results["train_samples"] == 3
     assert {"eval_mnli_accuracy", "eval_mnli-mm_accuracy", "eval_avg_accuracy"} <= results.keys()
     for task in ("mnli", "mnli-mm"):
-        assert len(read_predictions(place.path("mnli", f"predict_results_{task}.txt"))) == 4
+        assert len(scripts.read_predictions(place.path("mnli", f"predict_results_{task}.txt"))) == 4
     assert list(place.json("mnli", "config.json")["id2label"].values()) == ["entailment", "neutral", "contradiction"]
 
 
@@ -173,7 +164,7 @@ def test_the_whole_sample_has_a_head_a_kind_of_label(place: Place) -> None:
             for row in rows(task, "test")
         ]
         shown = [f"{one['score']:.3f}" if head == task else one["label"] for one in classify(texts)]
-        assert shown == read_predictions(whole.path("whole", f"predict_results_{task}.txt"))
+        assert shown == scripts.read_predictions(whole.path("whole", f"predict_results_{task}.txt"))
 
 
 def test_a_head_that_a_model_lacks_is_not_scored(

@@ -25,15 +25,6 @@ def write_rows(path: Path, rows: list[dict]) -> str:
     return write(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def read_predictions(path: Path) -> list[str]:
-    """The labels of a file of predictions, after checking its form."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    assert header == "index\tprediction"
-    numbers, labels = zip(*(line.split("\t") for line in lines), strict=True)
-    assert list(numbers) == [str(number) for number in range(len(lines))]
-    return list(labels)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return scripts.sample_place(tmp_path_factory.mktemp("xnli"), "run_xnli", "nli")
@@ -60,7 +51,7 @@ def test_accuracy_of_every_language_and_its_average(place: Place, printed: str) 
     results = place.json("out", "all_results.json")
     accuracies = {}
     for language in SAMPLE_LANGUAGES:
-        predicted = read_predictions(place.path("out", f"predictions_{language}.txt"))
+        predicted = scripts.read_predictions(place.path("out", f"predictions_{language}.txt"))
         true = [row["label"] for row in pairs(language, "test")]
         accuracies[language] = sum(map(str.__eq__, predicted, true)) / len(true)
         assert set(predicted) <= set(LABELS)
@@ -89,7 +80,7 @@ for found in pipeline("text-classification", model="out")(json.loads(sys.argv[1]
 """
     rows = [{"text": row["premise"], "text_pair": row["hypothesis"]} for row in pairs("tr", "test")]
     *labels, shown = place.run_without_package(code + place.usage("out"), json.dumps(rows)).splitlines()
-    assert labels == read_predictions(place.path("out", "predictions_tr.txt"))
+    assert labels == scripts.read_predictions(place.path("out", "predictions_tr.txt"))
     assert any(label in shown for label in LABELS)
 
 
@@ -103,7 +94,7 @@ def test_the_languages_of_hugging_faces_script(place: Place, given: list[str]) -
     results = place.json(output, "all_results.json")
     assert results["train_samples"] == len(pairs("de", "train"))
     assert results["eval_accuracy"] == results[f"eval_{given[1]}_accuracy"] == results["eval_avg_accuracy"]
-    assert len(read_predictions(place.path(output, "predictions.txt"))) == len(pairs(given[1], "test"))
+    assert len(scripts.read_predictions(place.path(output, "predictions.txt"))) == len(pairs(given[1], "test"))
     assert place.json(output, "scores.json")["zero_shot"] == (["tr"] if given[1] == "tr" else [])
 
 
@@ -205,7 +196,7 @@ def test_labels_that_are_missing_or_equal(place: Place, tmp_path: Path, caplog: 
     assert "have one label, and teach the model nothing else: all (entailment)." in told
     assert "The model has labels that no training pair has: neutral, contradiction." in told
     assert "pairs have no label (null, empty or -) and are predicted, but not scored: all" in told
-    assert len(read_predictions(tmp_path / "out/predictions.txt")) == len(unlabelled)
+    assert len(scripts.read_predictions(tmp_path / "out/predictions.txt")) == len(unlabelled)
     results = json.loads((tmp_path / "out/all_results.json").read_text(encoding="utf-8"))
     assert "eval_all_accuracy" in results and "predict_all_accuracy" not in results
 
