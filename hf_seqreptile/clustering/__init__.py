@@ -1,4 +1,4 @@
-"""One dataset becomes several tasks by PCA and a Gaussian mixture; imports console."""
+"""One dataset becomes several tasks by PCA and a Gaussian mixture; imports console and embeddings."""
 
 from .dataset_clusters import cluster
 

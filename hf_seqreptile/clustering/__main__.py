@@ -8,7 +8,7 @@ from ..console.arguments import parse_arguments
 from ..console.bad_input import bad_input_exits
 from ..data import DataArguments, load_tasks
 from ..errors import InputError
-from ..models.loading import ModelArguments
+from ..models.loading import ModelArguments, load_encoder
 from .dataset_clusters import (
     DATA,
     EXAMPLES,
@@ -18,7 +18,6 @@ from .dataset_clusters import (
     REPORT,
     TASK_COLUMN,
     cluster,
-    load_encoder,
 )
 from .gaussian_clusters import COVARIANCE_TYPE, COVARIANCE_TYPES, DIMENSION
 

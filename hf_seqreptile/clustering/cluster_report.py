@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from ..embeddings.sentence_embeddings import as_text
 from ..scores import escape_markdown, markdown_table
 from .gaussian_clusters import Clusters
-from .sentence_embeddings import as_text
 
 EXAMPLES = 5
 CHARACTERS = 300

@@ -5,23 +5,21 @@ into one cluster. `python -m hf_seqreptile.clustering` does it and writes a data
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
-from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..digests import dataset_digest, digest
 from ..durable import sync_file, write_whole
+from ..embeddings.sentence_embeddings import SentenceEncoder
 from ..errors import InputError
 from ..json_text import parse_json
-from ..models.loading import ModelArguments, load_model
 from .cluster_report import cluster_name, plot_clusters, summary, write_examples
 from .gaussian_clusters import COVARIANCE_TYPE, check_settings, find_clusters
-from .sentence_embeddings import SentenceEncoder
 
 TASK_COLUMN = "task"
 NUM_CLUSTERS = 4
@@ -122,20 +120,6 @@ def cluster(
         flush=True,
     )
     return result
-
-
-def load_encoder(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The pretrained model without a head, in float32, and its tokenizer.
-
-    `trim_vocabulary` has no say here: it would not make the encoding faster.
-
-    Raises:
-        InputError: no such model, or one with a decoder.
-    """
-    model, tokenizer = load_model(AutoModel, replace(args, trim_vocabulary=False), labels=None, texts=tuple)
-    if model.config.is_encoder_decoder:
-        raise InputError(f"{args.model_name_or_path} has a decoder; choose an encoder, such as multilingual BERT.")
-    return model, tokenizer
 
 
 def _with_tasks(dataset: Dataset, tasks: list[str]) -> DatasetDict:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from ..cache import cache_folder
-from ..clustering.dataset_clusters import TASK_COLUMN, cluster, load_encoder
+from ..clustering.dataset_clusters import TASK_COLUMN, cluster
 from ..clustering.gaussian_clusters import COVARIANCE_TYPE, check_settings
 from ..data.columns import split_by_column
 from ..errors import InputError
 from ..methods import method_class
 from ..methods.reptile import ReptileMixin
-from ..models.loading import ModelArguments
+from ..models.loading import ModelArguments, load_encoder
 from ..problems.problem import Problem, Splits
 from ..training.training_args import MultiTaskTrainingArguments
 

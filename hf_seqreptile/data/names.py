@@ -39,11 +39,11 @@ def split_and_task(name: str) -> tuple[str, str] | None:
     return _SPLIT_OF[match[1] or match[4]], match[2] or match[3]
 
 
-def check_distinct(names: Sequence[str], argument: str) -> None:
-    """Refuse a name that occurs twice."""
+def check_distinct(names: Sequence[str], argument: str, kind: str = "task") -> None:
+    """Refuse a name that occurs twice; `kind` is what the names are of."""
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{argument}: {name!r} occurs twice. Name each task once.")
+            raise InputError(f"{argument}: {name!r} occurs twice. Name each {kind} once.")
 
 
 def unknown_name(name: str, known: Iterable[str], argument: str, kind: str = "language") -> InputError:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForQuestionAnswering,
     AutoTokenizer,
     PreTrainedConfig,
@@ -22,7 +23,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
 from .class_head import load_with_labels
-from .multi_head_folder import ENCODER, heads_in
+from .multi_head_folder import ENCODER, encoder_folder, heads_in
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
 from .word_tokens import load_for_words
 
@@ -129,16 +130,9 @@ def load_model(
             f"--{MODEL} {path} has several heads ({', '.join(heads)}), and these tasks share one. Give the folder of "
             f"one, {Path(path) / heads[0]}, or {Path(path) / ENCODER} for a new head."
         )
-    hub = {
-        "cache_dir": args.cache_dir,
-        "revision": args.model_revision,
-        "token": args.token,
-        "trust_remote_code": args.trust_remote_code,
-    }
+    hub = _hub(args)
     _refuse_adapter(path, args)
-    config = _from_pretrained(
-        "config_name" if args.config_name else MODEL, AutoConfig, args.config_name or path, **hub
-    )
+    config = _load_config(args, path)
     if auto_class is AutoModelForQuestionAnswering:
         _set_start_and_end(config, path, will_train)
     if problem_type is not None:
@@ -165,6 +159,33 @@ def load_model(
     return model, tokenizer
 
 
+def load_encoder(
+    args: ModelArguments, check: Callable[[PreTrainedConfig], None] | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A pretrained model without a head, in float32, and its tokenizer.
+
+    `trim_vocabulary` has no say here: it would not make the encoding faster.
+
+    Args:
+        args: which model; of a folder with several heads, the encoder.
+        check: is told the configuration before the weights are loaded, which takes longer.
+
+    Raises:
+        InputError: no such model, or one with a decoder.
+    """
+    args = dataclasses.replace(args, trim_vocabulary=False)
+    name = path = check_model_arguments(args)
+    path = str(build_offline_encoder()) if path == OFFLINE_ENCODER else encoder_folder(path)
+    args = dataclasses.replace(args, model_name_or_path=path)
+    _refuse_adapter(path, args)
+    config = _load_config(args, path)
+    if config.is_encoder_decoder:
+        raise InputError(f"{name} has a decoder; choose an encoder, such as multilingual BERT.")
+    if check is not None:
+        check(config)
+    return load_model(AutoModel, args, labels=None, texts=tuple)
+
+
 def check_model_arguments(args: ModelArguments) -> str:
     """The model's name or path; InputError where there is none, or arguments that do not go with it."""
     if args.model_name_or_path is None:
@@ -172,6 +193,21 @@ def check_model_arguments(args: ModelArguments) -> str:
     if args.trim_vocabulary and args.model_name_or_path != OFFLINE_ENCODER:
         raise InputError(f"--trim_vocabulary works with --model_name_or_path {OFFLINE_ENCODER} only.")
     return args.model_name_or_path
+
+
+def _hub(args: ModelArguments) -> dict[str, Any]:
+    """What every `from_pretrained` is told."""
+    return {
+        "cache_dir": args.cache_dir,
+        "revision": args.model_revision,
+        "token": args.token,
+        "trust_remote_code": args.trust_remote_code,
+    }
+
+
+def _load_config(args: ModelArguments, path: str) -> PreTrainedConfig:
+    argument, path = ("config_name", args.config_name) if args.config_name else (MODEL, path)
+    return _from_pretrained(argument, AutoConfig, path, **_hub(args))
 
 
 def _refuse_adapter(path: str, args: ModelArguments) -> None:

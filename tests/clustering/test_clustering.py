@@ -24,14 +24,15 @@ from tokenizers import normalizers
 from transformers import AutoModel, AutoTokenizer
 
 from hf_seqreptile.clustering import __main__ as clustering_command
-from hf_seqreptile.clustering import dataset_clusters, sentence_embeddings
-from hf_seqreptile.clustering.dataset_clusters import cluster, load_encoder
+from hf_seqreptile.clustering import dataset_clusters
+from hf_seqreptile.clustering.dataset_clusters import cluster
 from hf_seqreptile.clustering.gaussian_clusters import COVARIANCE_TYPES, find_clusters
-from hf_seqreptile.clustering.sentence_embeddings import SentenceEncoder
 from hf_seqreptile.data import DataArguments, load_tasks
 from hf_seqreptile.digests import dataset_digest
+from hf_seqreptile.embeddings import sentence_embeddings
+from hf_seqreptile.embeddings.sentence_embeddings import SentenceEncoder
 from hf_seqreptile.errors import InputError
-from hf_seqreptile.models.loading import ModelArguments
+from hf_seqreptile.models.loading import ModelArguments, load_encoder
 from tests.power_cut import Disk
 from tests.scripts import sentences, write_model
 
@@ -173,9 +174,9 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from datasets import Dataset
-from hf_seqreptile.clustering import sentence_embeddings
-from hf_seqreptile.clustering.dataset_clusters import cluster, load_encoder
-from hf_seqreptile.models.loading import ModelArguments
+from hf_seqreptile.clustering.dataset_clusters import cluster
+from hf_seqreptile.embeddings import sentence_embeddings
+from hf_seqreptile.models.loading import ModelArguments, load_encoder
 sentence_embeddings.TOKENS_AT_ONCE["cpu"], sentence_embeddings.SAVE_EVERY = 64, 0.0
 model, tokenizer = load_encoder(ModelArguments(model_name_or_path=sys.argv[1]))
 model.register_forward_pre_hook(lambda *_: time.sleep(0.1))

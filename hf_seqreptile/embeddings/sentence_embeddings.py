@@ -1,4 +1,4 @@
-"""Texts as vectors: the mean over a pretrained encoder's last hidden states, in a memory-mapped array."""
+"""Texts as vectors: an encoder's hidden states, one vector a text and layer, in a memory-mapped array."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from datasets.fingerprint import Hasher
 from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..digests import dataset_digest, digest, model_digest, tables
 from ..errors import InputError
@@ -29,7 +29,9 @@ TOKENS_ON_ACCELERATOR = 32768
 SAVE_EVERY = 5.0
 """Seconds of work that a killed process loses at most."""
 # Goes into the key: raise it when the same inputs must give other embeddings than they did before.
-_RECIPE = 1
+_RECIPE = 2
+POOLINGS = ("mean", "cls")
+"""How a text's subwords become one vector: the mean of their states, special ones included, or the first one's."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Embeddings:
     """The vectors of a dataset's rows.
 
     Args:
-        array: float32, shape (rows, hidden size), memory-mapped; what is written to it does not reach the file.
+        array: float32, shape (rows, layers × hidden size), memory-mapped, the layers' vectors side by side; what is
+            written to it does not reach the file.
         encoded: rows that were encoded now; the others had been before.
         seconds: spent in the encoder.
     """
@@ -57,17 +60,25 @@ class SentenceEncoder:
         columns: the columns of text, or of lists of words. Two make a pair for the tokenizer; those after the second
             are appended to it.
         max_length: subwords after which a row is cut; at most what the tokenizer says that the model takes.
+        layers: whose states to take, each by the number of blocks before it: 0 for the embeddings, and so on. Default:
+            the last.
+        pooling: one of `POOLINGS`.
 
     Raises:
-        InputError: no columns, or no room for text in `max_length`.
+        InputError: no columns, no room for text in `max_length`, a layer that the model does not have, or another
+            pooling.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     columns: Sequence[str]
     max_length: int
+    layers: Sequence[int] | None = None
+    pooling: str = POOLINGS[0]
 
     def __post_init__(self) -> None:
+        check_pooling(self.pooling)
+        check_layers(self.layers, self.model.config)
         if not self.columns or len(set(self.columns)) < len(self.columns):
             raise InputError(f"--text_columns {' '.join(self.columns)}: name one or more columns, each once.")
         special = self.tokenizer.num_special_tokens_to_add(pair=len(self.columns) > 1)
@@ -111,11 +122,13 @@ class SentenceEncoder:
             model_digest(self._base),
             Hasher.hash(self.tokenizer),
             self._limit,
+            self.given_layers,
+            self.pooling,
             "float32" if _device().type == "cpu" else "bfloat16",
         )
 
     def embed(self, dataset: Dataset, folder: Path) -> Embeddings:
-        """The vector of each row, mean over its subwords' last hidden states, the special ones' included.
+        """The vectors of each row: its subwords' states, pooled, after each of the layers.
 
         Goes on where a process that was killed stopped, and does nothing where all rows were encoded before; the
         array is the same, bit for bit. Embeddings of anything else that are in the folder, and damaged files, are
@@ -133,7 +146,7 @@ class SentenceEncoder:
         seconds = 0.0
         # Runs that share a cache may start together: one encodes, the others wait.
         with FileLock(folder / LOCK):
-            shape = (len(dataset), self.model.config.hidden_size)
+            shape = (len(dataset), len(self.given_layers) * self.model.config.hidden_size)
             finished = read_progress(folder, key, shape)
             if finished < len(dataset):
                 array = open_array(folder, shape, is_new=finished == 0)
@@ -146,6 +159,11 @@ class SentenceEncoder:
     @property
     def _base(self) -> PreTrainedModel:
         return cast(PreTrainedModel, self.model.base_model)
+
+    @property
+    def given_layers(self) -> list[int]:
+        """The layers whose vectors stand side by side: those given, or the last."""
+        return [count_layers(self.model.config)] if self.layers is None else list(self.layers)
 
     @property
     def _limit(self) -> int:
@@ -181,7 +199,7 @@ class SentenceEncoder:
                 rows = order[start:stop]
                 inputs = self._pad(tokens[rows])
                 began = perf_counter()
-                array[rows] = _mean_states(model, inputs, device)
+                array[rows] = self._vectors(model, inputs, device)
                 seconds += perf_counter() - began
                 bar.update(int(lengths[rows].sum()))
                 if stop == len(dataset) or perf_counter() - saved >= SAVE_EVERY:
@@ -189,6 +207,22 @@ class SentenceEncoder:
                     write_progress(folder, key, stop)
                     saved = perf_counter()
         return seconds
+
+    def _vectors(
+        self, model: PreTrainedModel, inputs: dict[str, torch.Tensor], device: torch.device
+    ) -> NDArray[np.float32]:
+        """Each row's pooled states, padding left out; shape (rows, layers × hidden size)."""
+        inputs = {name: values.to(device) for name, values in inputs.items()}
+        last = count_layers(model.config)
+        with torch.inference_mode():
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type != "cpu"):
+                output = model(**inputs, output_hidden_states=self.given_layers != [last])
+            mask = inputs["attention_mask"].unsqueeze(-1)
+            vectors = []
+            for layer in self.given_layers:
+                states = (output.last_hidden_state if layer == last else output.hidden_states[layer]).float()
+                vectors.append(states[:, 0] if self.pooling == "cls" else (states * mask).sum(dim=1) / mask.sum(dim=1))
+            return torch.cat(vectors, dim=1).cpu().numpy()
 
     def _tokenize(self, rows: dict[str, list[str] | list[list[str]]]) -> dict[str, list[list[int]]]:
         first, *others = ([as_text(value) for value in rows[column]] for column in self.columns)
@@ -208,6 +242,30 @@ class SentenceEncoder:
             padded[mask] = pc.list_flatten(table[name]).to_numpy()
             inputs[name] = torch.from_numpy(padded)
         return inputs
+
+
+def count_layers(config: PreTrainedConfig) -> int:
+    """The blocks of an encoder."""
+    return int(config.num_hidden_layers)
+
+
+def check_layers(layers: Sequence[int] | None, config: PreTrainedConfig) -> None:
+    """Raise InputError unless an encoder has each of the layers, named once."""
+    last = count_layers(config)
+    for layer in layers or ():
+        if not 0 <= layer <= last:
+            raise InputError(
+                f"--layers: {layer} is no layer of this model, which has {last} blocks. Give numbers from 0 (the "
+                f"embeddings) to {last} (after the last block)."
+            )
+    if layers is not None and (not layers or len(set(layers)) < len(layers)):
+        raise InputError(f"--layers {' '.join(map(str, layers))}: name one or more layers, each once.")
+
+
+def check_pooling(pooling: str) -> None:
+    """Raise InputError unless the pooling is one of `POOLINGS`."""
+    if pooling not in POOLINGS:
+        raise InputError(f"--pooling {pooling} is none of {', '.join(POOLINGS)}.")
 
 
 def as_text(value: str | Sequence[str]) -> str:
@@ -235,16 +293,6 @@ def _ready(model: PreTrainedModel, device: torch.device) -> Iterator[PreTrainedM
         yield model
     finally:
         model.train(was_training).to(was_on)
-
-
-def _mean_states(model: PreTrainedModel, inputs: dict[str, torch.Tensor], device: torch.device) -> NDArray[np.float32]:
-    """The mean over each row's last hidden states, padding left out; shape (rows, hidden size)."""
-    inputs = {name: values.to(device) for name, values in inputs.items()}
-    with torch.inference_mode():
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type != "cpu"):
-            states = model(**inputs).last_hidden_state
-        mask = inputs["attention_mask"].unsqueeze(-1)
-        return ((states.float() * mask).sum(dim=1) / mask.sum(dim=1)).cpu().numpy()
 
 
 def _batches(lengths: NDArray[np.int64], budget: int, start: int) -> Iterator[tuple[int, int]]:

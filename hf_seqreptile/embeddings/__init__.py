@@ -1,0 +1,1 @@
+"""Texts as vectors, by a pretrained encoder; imports models."""
