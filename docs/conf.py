@@ -35,7 +35,7 @@ autodoc_preserve_defaults = True
 default_role = "any"
 
 CONTENTS = {
-    "Start": ["docs/index"],
+    "Start": ["docs/index", "docs/compare"],
     "Guides": [
         "docs/data",
         "docs/question_answering",

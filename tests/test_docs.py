@@ -23,7 +23,8 @@ from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.analysis.__main__ import analyse
 from hf_seqreptile.analysis.texts import Texts
 from hf_seqreptile.clustering.__main__ import ClusteringArguments
-from hf_seqreptile.command_line.dry_run import DryRunArguments
+from hf_seqreptile.command_line.dry_run import CommandArguments
+from hf_seqreptile.compare.arguments import make_parser
 from hf_seqreptile.problems import registry
 from hf_seqreptile.problems.question_answering import QuestionAnswering
 from hf_seqreptile.problems.sequence_classification import SequenceClassification
@@ -237,7 +238,8 @@ def known_arguments() -> set[str]:
         for problem in PROBLEMS
     ]
     known = {action.dest for parser in parsers for action in parser._actions} | OTHER_TOOLS | OTHER_ARGUMENTS
-    other_groups = (SyntheticArguments, ClusteringArguments, DryRunArguments)
+    known |= {action.dest for action in make_parser()._actions}
+    other_groups = (SyntheticArguments, ClusteringArguments, CommandArguments)
     return known | {argument.name for group in other_groups for argument in fields(group)}
 
 

@@ -9,7 +9,7 @@ from ..methods.outer_loop import OuterLoopMixin, refuse_too_few_steps
 from ..methods.reptile import ReptileMixin
 from ..models.loading import ModelArguments, check_model_arguments
 from ..problems.problem import Problem
-from ..training.plan import batch_in_words, reach_notes, reptile_notes
+from ..training.plan import batch_in_words, reach_notes, reptile_notes, steps_of_budget
 from ..training.trainer import MultiTaskMixin
 from ..training.training_args import MultiTaskTrainingArguments
 from .steps import wanted_splits
@@ -17,14 +17,21 @@ from .zero_shot import draw_clusters_equally
 
 
 @dataclass
-class DryRunArguments:
-    """The argument that every script has beside those of model, data and training."""
+class CommandArguments:
+    """The arguments that every script has beside those of model, data and training."""
 
     dry_run: bool = field(
         default=False,
         metadata={
             "help": "Check the arguments, print the plan as far as they tell it, and stop: nothing is downloaded, "
             "loaded, trained or written."
+        },
+    )
+    save_example_sums: bool = field(
+        default=False,
+        metadata={
+            "help": "With --do_eval or --do_predict, write what each example adds to its task's score, from which "
+            "`hf_seqreptile.compare` tells how far chance goes."
         },
     )
 
@@ -78,10 +85,16 @@ def _training(
         ("settings", ", ".join(f"{name} {value}" for name, value in method.settings(args).items()) or "none"),
     ]
     each = " for each task's model" if args.method == "stl" else ""
+    budget, models = args.max_gradient_computations, number_of_tasks if args.method == "stl" else 1
+    draws_of_processes = args.world_size if _have_own_draws(method, args) else 1
+    if budget is not None and draws_per_step and models:
+        args.max_steps = steps_of_budget(budget // models, draws_per_step * draws_of_processes)
     if args.max_steps > 0:
         draws = f", {args.max_steps * draws_per_step:,} batches" if draws_per_step else ""
         rows.append(("length", f"{args.max_steps:,} optimizer steps{draws}{each}"))
         return rows + [("", note) for note in _outer_updates(method, args, number_of_tasks)]
+    if budget is not None:
+        return [*rows, ("length", f"{budget:,} gradient computations; how many optimizer steps, the tasks tell")]
     outcome = ", outer updates and reach" if issubclass(method, OuterLoopMixin) else ""
     epochs = f"{args.num_train_epochs:g} epochs of ⌈ΣN_t / {_batch_size(method, args)}⌉ batches{each}"
     return [*rows, ("length", f"{epochs}; how many optimizer steps{outcome}, the data tells")]

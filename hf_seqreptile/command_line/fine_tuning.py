@@ -10,7 +10,7 @@ from ..console.verbosity import verbosity_put_back
 from ..problems.problem import Problem
 from ..publishing.hub_repository import push_all
 from ..training.training_args import MultiTaskTrainingArguments
-from .dry_run import DryRunArguments, dry_run
+from .dry_run import CommandArguments, dry_run
 from .finished_run import finish, refuse_results_of_another_model, refuse_scores_by_another_metric, report
 from .selection import check_metric, take_metric_of_problem, take_task_arguments
 from .steps import (
@@ -36,7 +36,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
     """
     with bad_input_exits(), verbosity_put_back():
         model_args, data_args, args, run_args = parse_arguments(
-            (problem_class.model_arguments, problem_class.arguments, MultiTaskTrainingArguments, DryRunArguments),
+            (problem_class.model_arguments, problem_class.arguments, MultiTaskTrainingArguments, CommandArguments),
             argv,
             example,
         )
@@ -81,9 +81,9 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
                 train(trainer)
             metrics: dict[str, float] = {}
             if args.do_eval:
-                metrics |= evaluate(trainer, features["validation"], of_run)
+                metrics |= evaluate(trainer, features["validation"], of_run, run_args.save_example_sums)
             if args.do_predict:
-                metrics |= predict(trainer, features["test"], of_run)
+                metrics |= predict(trainer, features["test"], of_run, run_args.save_example_sums)
             finished.append(finish(run, trainer, metrics, model_args, data_args, of_run))
         report(finished, args, problem.metric)
         # A process that leaves while another still writes would close the connections under it.

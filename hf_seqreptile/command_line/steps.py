@@ -93,6 +93,11 @@ def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits, languages: Sequen
         return [Run(args, tasks, languages)]
     if left_out := Run(args, tasks, languages).zero_shot:
         logger.warning("--method stl scores each model on its own language alone; left out: %s.", ", ".join(left_out))
+    budget = args.max_gradient_computations
+    if budget is not None and budget < len(tasks["train"]):
+        raise InputError(
+            f"--max_gradient_computations {budget} are to be shared by {len(tasks['train'])} models; raise it."
+        )
     runs = []
     for task in tasks["train"]:
         if lacking := [split for split, data in tasks.items() if task not in data]:
@@ -108,6 +113,7 @@ def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits, languages: Sequen
         own = copy.copy(args)
         own.output_dir = str(args.folder / task)
         own.hub_model_id = repository_name(args, f"-{task}") if args.push_to_hub else None
+        own.max_gradient_computations = None if budget is None else budget // len(tasks["train"])
         own.task_batch_sizes = [size for size in args.task_batch_sizes or () if size.startswith(f"{task}=")] or None
         runs.append(Run(own, {split: {task: data[task]} for split, data in tasks.items()}, [task]))
     return runs
@@ -145,7 +151,9 @@ def train(trainer: MultiTaskMixin) -> None:
                 (folder / stale).unlink(missing_ok=True)
             trainer.run_args.save(folder)
     trainer.save_model()
+    sizes = trainer.tasks.sizes if trainer.tasks is not None else {}
     metrics = dict(result.metrics) | {"train_samples": len(trainer.tasks or ())}
+    metrics |= {f"train_{task}_samples": size for task, size in sizes.items()}
     trainer.save_metrics("train", metrics)
     trainer.save_state()
 
@@ -161,24 +169,31 @@ def _is_left_unfinished(args: MultiTaskTrainingArguments) -> bool:
     return before == json.loads(json.dumps(args.changed_arguments(), default=str))
 
 
-def evaluate(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem) -> dict[str, float]:
-    """Metrics and predictions of every task's validation split; the metrics are saved as `eval_results.json`."""
+def evaluate(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem, with_sums: bool = False) -> dict[str, float]:
+    """Metrics and predictions of every task's validation split; the metrics are saved as `eval_results.json`.
+
+    Args:
+        trainer: whose model.
+        tasks: features of the split.
+        problem: of the tasks.
+        with_sums: write what each example adds to its task's main metric, too. Default: do not.
+    """
 
     def save(task: str, prediction: PredictionOutput) -> None:
-        _write_predictions(trainer, problem, "eval", tasks, task, prediction)
+        _write_predictions(trainer, problem, "eval", tasks, task, prediction, with_sums)
 
     metrics = trainer.evaluate(dict(tasks), on_prediction=save) | {"eval_samples": _examples(tasks)}
     trainer.save_metrics("eval", metrics)
     return metrics
 
 
-def predict(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem) -> dict[str, float]:
-    """Predictions for every task's test split, and their metrics, saved as `predict_results.json`."""
+def predict(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem, with_sums: bool = False) -> dict[str, float]:
+    """Predictions for every task's test split, and their metrics, saved as `predict_results.json`; as [`evaluate`]."""
     metrics: dict[str, float] = {}
     for task, dataset in tasks.items():
         prediction = trainer.predict(dataset, metric_key_prefix=f"predict_{task}", task=task)
         metrics |= prediction.metrics or {}
-        _write_predictions(trainer, problem, "predict", tasks, task, prediction)
+        _write_predictions(trainer, problem, "predict", tasks, task, prediction, with_sums)
     metrics |= average_over_tasks(metrics, list(tasks), "predict")
     metrics |= {"predict_samples": _examples(tasks)}
     trainer.save_metrics("predict", metrics)
@@ -186,11 +201,20 @@ def predict(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem) -> dict[str
 
 
 def _write_predictions(
-    trainer: MultiTaskMixin, problem: Problem, stage: str, tasks: Tasks, task: str, prediction: PredictionOutput
+    trainer: MultiTaskMixin,
+    problem: Problem,
+    stage: str,
+    tasks: Tasks,
+    task: str,
+    prediction: PredictionOutput,
+    with_sums: bool,
 ) -> None:
     if trainer.is_world_process_zero():
-        write = problem.of_task(task).write_predictions
-        write(trainer.args.folder, stage, f"_{task}" if len(tasks) > 1 else "", prediction, tasks[task])
+        own, folder, suffix = problem.of_task(task), trainer.args.folder, f"_{task}" if len(tasks) > 1 else ""
+        own.write_predictions(folder, stage, suffix, prediction, tasks[task])
+        sums = own.example_sums(prediction, tasks[task]) if with_sums else None
+        if sums is not None:
+            (folder / f"{stage}_example_sums{suffix}.json").write_text(sums.as_json(task), encoding="utf-8")
 
 
 def _examples(tasks: Tasks) -> int:

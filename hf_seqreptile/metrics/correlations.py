@@ -21,7 +21,7 @@ def correlations(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
         logger.warning("All numbers to predict are %g: no correlation with them is defined. It counts as 0.", true[0])
     return {
         "pearson": pearson(predicted, true),
-        "spearmanr": pearson(_ranks(predicted), _ranks(true)),
+        "spearmanr": pearson(ranks(predicted), ranks(true)),
     }
 
 
@@ -34,7 +34,7 @@ def pearson(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.sum(one * other) / np.sqrt(np.sum(one**2) * np.sum(other**2)))
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """The rank of each value from 1; equal ones share the mean of theirs."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[places]

@@ -58,12 +58,16 @@ class SquadMetric(evaluate.Metric):
             texts: the predictions, (questions,), at least one.
             answers: the reference answers of each question, at least one each.
         """
-        exact, f1 = [], []
+        exact, f1 = zip(*self.of_questions(texts, answers), strict=True)
+        return {"exact_match": percent(exact), "f1": percent(f1)}
+
+    def of_questions(self, texts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[tuple[float, float]]:
+        """Exact match and F1 of each question, between 0 and 1; arguments as in [`score`]."""
+        scores = []
         for text, own in zip(texts, answers, strict=True):
             predicted, true = self.words(text), [self.words(answer) for answer in own]
-            exact.append(float(predicted in true))
-            f1.append(max(word_f1(predicted, answer) for answer in true))
-        return {"exact_match": percent(exact), "f1": percent(f1)}
+            scores.append((float(predicted in true), max(word_f1(predicted, answer) for answer in true)))
+        return scores
 
     def words(self, text: str) -> list[str]:
         """The words of an answer that count."""

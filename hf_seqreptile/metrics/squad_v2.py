@@ -73,7 +73,7 @@ class SquadV2Metric(evaluate.Metric):
                 script's, which is right for probabilities.
         """
         has_answer = [bool(own) for own in answers]
-        scores = [_scores(text, own) for text, own in zip(texts, answers, strict=True)]
+        scores = self.of_questions(texts, answers)
         by_name = dict(zip(("exact", "f1"), zip(*scores, strict=True), strict=True))
         unanswered = [probability > no_answer_threshold for probability in no_answer]
 
@@ -96,6 +96,10 @@ class SquadV2Metric(evaluate.Metric):
                 gains, no_answer, has_answer.count(False), none_answered
             )
         return results
+
+    def of_questions(self, texts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[tuple[float, float]]:
+        """Exact match and F1 of each question, between 0 and 1, where an empty text means that it has no answer."""
+        return [_scores(text, own) for text, own in zip(texts, answers, strict=True)]
 
 
 def _scores(text: str, answers: Sequence[str]) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from transformers.trainer_utils import PredictionOutput
 from ..data.arguments import DataArguments
 from ..errors import InputError
 from ..metrics.classes import accuracy
+from ..metrics.example_sums import ExampleSums, of_means
 from ..scores import Metric
 from .choice_features import NUM_CHOICES, ChoiceCollator, choice_loss, encode_choices
 from .choice_rows import ChoiceColumns, find_choice_columns, is_unlabelled, read_row
@@ -163,6 +164,15 @@ class MultipleChoice(Problem):
         true = np.asarray(prediction.label_ids)
         scored = true != NO_LABEL
         return {"accuracy": accuracy(predicted_choices(prediction.predictions, dataset)[scored], true[scored])}
+
+    def example_sums(self, prediction: PredictionOutput, features: Dataset) -> ExampleSums | None:
+        """As in the parent."""
+        if prediction.label_ids is None:
+            return None
+        true = np.asarray(prediction.label_ids)
+        scored = true != NO_LABEL
+        right = predicted_choices(prediction.predictions, features)[scored] == true[scored]
+        return of_means(right, "accuracy") if len(right) else None
 
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset

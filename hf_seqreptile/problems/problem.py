@@ -13,6 +13,7 @@ from transformers.trainer_utils import PredictionOutput
 from ..data import DataArguments
 from ..data.load import check_data_arguments, load_all_rows, take_samples
 from ..errors import InputError
+from ..metrics.example_sums import ExampleSums
 from ..models.class_head import add_unpredicted, label_names
 from ..models.loading import ModelArguments, ProblemType, load_model
 from ..scores import Metric
@@ -246,6 +247,15 @@ class Problem(ABC):
     @abstractmethod
     def scoring(self) -> dict[str, Callable]:
         """The trainer's arguments for metrics and loss: `compute_metrics` and what goes with it."""
+
+    def example_sums(self, prediction: PredictionOutput, features: Dataset) -> ExampleSums | None:
+        """What each example of one task adds to its main metric. Default: `None`, it is not known.
+
+        Args:
+            prediction: of the task, with labels.
+            features: that were predicted.
+        """
+        return None
 
     def write_predictions(  # noqa: B027
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset

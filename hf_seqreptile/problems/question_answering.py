@@ -17,6 +17,7 @@ from ..data.arguments import DataArguments
 from ..errors import InputError
 from ..json_text import encode_text
 from ..metrics import MLQAMetric, SquadMetric, SquadV2Metric
+from ..metrics.example_sums import ExampleSums, of_means
 from ..scores import Metric
 from .answer_checks import QuestionRows, check_columns
 from .answer_features import (
@@ -216,14 +217,22 @@ class QuestionAnswering(Problem):
         if "answers" not in dataset.column_names:
             return {}
         answers = self.predict_answers(prediction.predictions, dataset)  # type: ignore[arg-type]
-        columns = dataset.with_format("arrow", columns=["task", "answers"])[:]
-        true = pc.struct_field(columns["answers"], "text")
-        references = [true[row].as_py() for row in answers.rows.tolist()]
+        references = _references(answers, dataset)
         if answers.nulls is not None:
             odds, threshold = answers.null_odds.tolist(), self.args.null_score_diff_threshold
             none_answered = min(0.0, math.nextafter(min(odds), -math.inf))
             return SquadV2Metric().score(answers.best_texts, references, odds, threshold, none_answered)
-        return self._metric(columns["task"][0].as_py()).score(answers.texts, references)
+        return self._metric(_task_of(dataset)).score(answers.texts, references)
+
+    def example_sums(self, prediction: PredictionOutput, features: Dataset) -> ExampleSums | None:
+        """As in the parent, of F1 and of exact match; a question is an example."""
+        name = self.metric.name
+        if "answers" not in features.column_names or name not in ("f1", "exact", "exact_match"):
+            return None
+        answers = self.predict_answers(prediction.predictions, features)  # type: ignore[arg-type]
+        metric = SquadV2Metric() if answers.nulls is not None else self._metric(_task_of(features))
+        scores = metric.of_questions(answers.texts, _references(answers, features))
+        return of_means([f1 if name == "f1" else exact for exact, f1 in scores], name)
 
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
@@ -302,3 +311,13 @@ def _encode_rows(
     rows: dict[str, list], indices: list[int], make: Callable, check: QuestionRows, windows: Windows
 ) -> dict[str, list]:
     return make(check.prepare(rows, indices, windows), indices, windows)
+
+
+def _references(answers: AnswerPredictions, dataset: Dataset) -> list[list[str]]:
+    """The true answers of each question."""
+    true = pc.struct_field(dataset.with_format("arrow", columns=["answers"])[:]["answers"], "text")
+    return [true[row].as_py() for row in answers.rows.tolist()]
+
+
+def _task_of(dataset: Dataset) -> str:
+    return dataset.with_format("arrow", columns=["task"])[:1]["task"][0].as_py()

@@ -21,7 +21,8 @@ from ..data.glue import HEADS
 from ..data.text import shown
 from ..errors import InputError
 from ..metrics.classes import accuracy, f1, matthews_correlation
-from ..metrics.correlations import correlations
+from ..metrics.correlations import correlations, ranks
+from ..metrics.example_sums import ExampleSums, of_class_f1, of_correlation, of_means
 from ..models.loading import ModelArguments
 from ..scores import Metric
 from .labels import (
@@ -236,6 +237,25 @@ class TextClassification(Problem):
             score = f1 if name == "f1" else matthews_correlation
             scores[name] = score(predicted, true, list(self.labels).index(positive))
         return scores
+
+    def example_sums(self, prediction: PredictionOutput, features: Dataset) -> ExampleSums | None:
+        """As in the parent, of every metric that it has."""
+        if prediction.label_ids is None:
+            return None
+        predicted, true = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        if self.is_regression:
+            pair = (predicted, true) if self.metric.name == "pearson" else (ranks(predicted), ranks(true))
+            return of_correlation(*pair, self.metric.name)
+        scored = true != NO_LABEL
+        predicted, true = predicted[scored], true[scored]
+        if not len(true):
+            return None
+        if self.metric.name == "accuracy" or self.labels is None:
+            return of_means(predicted == true, "accuracy")
+        positive = list(self.labels).index(_SCORES[str(self._glue_head)][1])
+        if self.metric.name == "f1":
+            return of_class_f1(predicted, true, positive)
+        return of_correlation(predicted == positive, true == positive, self.metric.name)
 
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset

@@ -20,6 +20,7 @@ from ..data.arguments import DataArguments
 from ..data.formats import Reading
 from ..data.tags import OUTSIDE, PREFIX_SCHEMES, TAG_SCHEMES, to_iob2
 from ..errors import InputError
+from ..metrics.example_sums import ExampleSums, of_entities, of_macro_f1, of_tag_accuracy
 from ..metrics.tags import Tags, entity_scores, tag_accuracy, tag_scores
 from ..models.loading import ModelArguments
 from ..models.word_tokens import takes_words
@@ -273,6 +274,16 @@ class TokenClassification(Problem):
             return tag_scores(predicted, true, of_each)
         scores = entity_scores(self._entities(predicted), self._entities(true), of_each)
         return {**scores, "accuracy": tag_accuracy(predicted, true)}
+
+    def example_sums(self, prediction: PredictionOutput, features: Dataset) -> ExampleSums | None:
+        """As in the parent, of entities' F1, tags' accuracy and macro F1; a sentence is an example."""
+        if prediction.label_ids is None:
+            return None
+        predicted, true = self.tags(prediction.predictions, prediction.label_ids)
+        if self.metric.name == "f1" and self.scheme != "none":
+            return of_entities(self._entities(predicted), self._entities(true))
+        kinds = {"accuracy": of_tag_accuracy, "macro_f1": of_macro_f1}
+        return kinds[self.metric.name](predicted, true) if self.metric.name in kinds else None
 
     def tags(self, predictions: Any, label_ids: Any) -> tuple[list[list[str]], list[list[str]]]:
         """Predicted and true tags of each sentence, from arrays of label ids, (sentences, subwords)."""

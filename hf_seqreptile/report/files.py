@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..analysis.runs import SavedRun, read_run
 from ..errors import InputError
-from .page import PAGE, page, read_figures
+from .page import PAGE, Summary, page, read_figures
 from .table_formats import csv_text, latex, markdown
 from .tables import Table, make_tables
 
@@ -56,12 +56,13 @@ def finished_runs(folders: Sequence[Path]) -> tuple[list[SavedRun], list[str]]:
     return runs, skipped
 
 
-def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
+def write_report(tables: Sequence[Table], folder: Path, summary: Summary | None = None) -> list[Path]:
     """Write the tables' files and the page, with the figures that are in `folder`.
 
     Args:
         tables: as [`make_tables`] gives them.
         folder: made if it does not exist.
+        summary: of a comparison, which the page begins with. Default: there is none.
 
     Returns:
         The files; the page comes last.
@@ -69,7 +70,7 @@ def write_report(tables: Sequence[Table], folder: Path) -> list[Path]:
     Raises:
         InputError: the figures there cannot be read.
     """
-    texts = {folder / PAGE: page(tables, read_figures(folder), folder)}
+    texts = {folder / PAGE: page(tables, read_figures(folder), folder, summary)}
     for table in tables:
         for suffix, written in ((".md", markdown), (".tex", latex), (".csv", csv_text)):
             texts[folder / f"{table.name}{suffix}"] = written(table)

@@ -36,6 +36,25 @@ class Figure:
     image: str | None
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What a comparison found, which a page begins with.
+
+    Args:
+        sentences: the answer.
+        headers: of a table's columns.
+        rows: of its cells; the first is the method.
+        marked: methods that differ beyond chance.
+        notes: what a reader must know besides.
+    """
+
+    sentences: Sequence[str]
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: Sequence[str]
+    notes: Sequence[str]
+
+
 def read_figures(folder: Path) -> list[Figure]:
     """The figures that the analyses left in `folder`; none where they were not made.
 
@@ -63,7 +82,7 @@ def read_figures(folder: Path) -> list[Figure]:
         ) from error
 
 
-def page(tables: Sequence[Table], figures: Sequence[Figure], folder: Path) -> str:
+def page(tables: Sequence[Table], figures: Sequence[Figure], folder: Path, summary: Summary | None = None) -> str:
     """The page.
 
     It loads nothing: styles and images are in it, and so are the tables' other formats, as downloads.
@@ -72,6 +91,7 @@ def page(tables: Sequence[Table], figures: Sequence[Figure], folder: Path) -> st
         tables: as [`make_tables`] gives them.
         figures: as [`read_figures`] gives them.
         folder: the report's, named where the page says how to make figures.
+        summary: of a comparison. Default: there is none.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -82,6 +102,7 @@ def page(tables: Sequence[Table], figures: Sequence[Figure], folder: Path) -> st
     )
     runs = dict.fromkeys(str(run.folder) for table in tables for row in table.rows for run in row.runs)
     return environment.get_template(TEMPLATE).render(
+        summary=summary,
         tables=tables,
         figures=figures,
         runs=list(runs),

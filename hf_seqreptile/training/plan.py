@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..errors import InputError
+
 
 @dataclass
 class TrainingPlan:
@@ -80,6 +82,24 @@ def batch_in_words(processes: int, batch_size: int, accumulation_steps: int, hav
         f"{accumulation_steps} accumulated{f' × {shared_by} processes' if shared_by > 1 else ''} = "
         f"{batch_size * accumulation_steps * shared_by} examples"
     )
+
+
+def steps_of_budget(gradient_computations: int, draws_per_step: int) -> int:
+    """Optimizer steps that a budget of drawn batches affords.
+
+    Args:
+        gradient_computations: of the whole run, all processes together.
+        draws_per_step: of an optimizer step, likewise.
+
+    Raises:
+        InputError: it affords none.
+    """
+    if gradient_computations < draws_per_step:
+        raise InputError(
+            f"--max_gradient_computations {gradient_computations} does not suffice for one optimizer step, which "
+            f"takes {draws_per_step}. Raise it."
+        )
+    return gradient_computations // draws_per_step
 
 
 SMALL_REACH = 500

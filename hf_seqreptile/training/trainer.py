@@ -23,7 +23,7 @@ from .draw_losses import DrawLossMixin
 from .gradient_alignment import GradientAlignmentMixin
 from .interruption import outlive_sigterm
 from .method import COMPARED_IN_THE_PAPER, MethodMixin
-from .plan import TrainingPlan, few_steps_notes, one_task_notes
+from .plan import TrainingPlan, few_steps_notes, one_task_notes, steps_of_budget
 from .progress import TaskProgressCallback
 from .sampling import EveryTaskSampler, TaskBatchSampler, draws_for_the_data, task_probabilities
 from .search import SearchMixin
@@ -98,9 +98,20 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             for name in BY_TASK:
                 given = numbers_by_task(name, getattr(self.run_args, name), whole=False)
                 check_tasks_of(name, given, list(self.tasks.sizes), all_needed=bool(given) and name == "task_weights")
+            self._spend_budget()
         refuse_unsupported_backends(self.run_args)
         assert self.model is not None
         check_sharding(self.model, self.method, self.run_args, self.processes_share_draws)
+
+    def _spend_budget(self) -> None:
+        """Set `max_steps` to what `max_gradient_computations` affords."""
+        if self.run_args.max_gradient_computations is not None:
+            self.run_args.max_steps = steps_of_budget(self.run_args.max_gradient_computations, self._draws_of_a_step)
+
+    @property
+    def _draws_of_a_step(self) -> int:
+        """Of an optimizer step, all processes together."""
+        return self.tasks_per_step * (self.args.world_size // self._processes_of_a_draw)
 
     @property
     def tasks_per_step(self) -> int:
@@ -132,8 +143,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
 
     def _draws_of_the_run(self) -> int:
         """Of all processes, as the arguments tell it."""
-        args, shared_by = self.run_args, self._processes_of_a_draw
-        draws_of_step = self.tasks_per_step * (self.args.world_size // shared_by)
+        args, draws_of_step = self.run_args, self._draws_of_a_step
         if args.max_steps > 0:
             return args.max_steps * draws_of_step
         sizes = {task: self.examples_of_draw(task) for task in self._training_tasks.sizes}
@@ -284,6 +294,8 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
     # Training: one epoch's micro-batches, and how the stock loop walks them.
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        # Again, since a search may have changed M.
+        self._spend_budget()
         with self._accumulating_drawn_tasks():
             return super()._inner_training_loop(*args, **kwargs)
 

@@ -74,6 +74,15 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             "help": "Examples of a micro-batch of single tasks, `squad=8`. Default: `per_device_train_batch_size`.",
         },
     )
+    max_gradient_computations: Annotated[int | None, Setting("gradient computations at most", range=AT_LEAST_1)] = (
+        field(
+            default=None,
+            metadata={
+                "help": "Drawn batches of the run at most, all processes together: the budget by which methods with "
+                "different M are compared. It sets `max_steps`; the models of stl share it. Default: no budget."
+            },
+        )
+    )
     log_gradient_alignment: Annotated[int | None, Setting("steps between measurements", range=AT_LEAST_1)] = field(
         default=None,
         metadata={
@@ -117,6 +126,8 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
             )
         if self.all_tasks_each_step and self.tasks_per_step is not None:
             raise InputError("--all_tasks_each_step makes M the number of tasks; remove --tasks_per_step.")
+        if self.max_gradient_computations is not None and self.max_steps > 0:
+            raise InputError("--max_gradient_computations sets --max_steps; remove one of them.")
         if self.enable_jit_checkpoint:
             raise InputError(
                 "--enable_jit_checkpoint is not supported: it saves in the middle of a step, from where no run can be "

@@ -1,0 +1,179 @@
+"""What the encoder of a finished run still knows, and what it knows and scores when it is pulled back to its start."""
+
+import argparse
+import json
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import CONFIG_NAME
+
+from ..analysis.encoders import Encoder, load_encoder, load_start
+from ..analysis.runs import read_run
+from ..analysis.saved_json import read_object
+from ..durable import write_whole
+from ..experiments.run_node import COMMAND_FILE, run_script
+from ..json_text import parse_json
+from ..models.multi_head_folder import ENCODER, heads_in
+from ..retrieval import retrieval_accuracy
+from ..retrieval.pairs import Pair, read_pairs
+from ..scores import SPLITS
+
+KEPT_FILE = "kept.json"
+"""In a run's folder: scores and retrieval, at the run's end (weight 1) and pulled back."""
+
+
+def pairs_of(items: Sequence[str]) -> dict[str, Pair]:
+    """The pairs that are measured on: those of files, as `--pairs` names them, or the bundled ones.
+
+    Raises:
+        InputError: files that are no pairs.
+    """
+    if items:
+        return read_pairs(items)
+    from ..retrieval.hub_pairs import sample_pairs
+
+    return sample_pairs(None)
+
+
+def mixed(weight: float, end: Encoder, start: Encoder) -> dict[str, torch.Tensor]:
+    """Weight · θ + (1 − weight) · start, of what both have (Wortsman et al. 2022, "Robust fine-tuning").
+
+    Args:
+        weight: of the finished encoder.
+        end: the finished encoder θ.
+        start: what it started from, with the same vocabulary.
+    """
+    return {
+        name: torch.lerp(start.weights[name], value, weight) if name in start.weights else value
+        for name, value in end.weights.items()
+    }
+
+
+def retrieval_of(end: Encoder, start: Encoder, pairs: Mapping[str, Pair], weight: float = 1.0) -> dict[str, Any]:
+    """Both directions' accuracy of each pair.
+
+    The encoder gets the start's whole vocabulary back: what a trimmed one lacks, training did not change.
+
+    Args:
+        end: the finished encoder.
+        start: what it started from, whole.
+        pairs: of sentences.
+        weight: as in [`mixed`].
+    """
+    model = AutoModel.from_pretrained(start.path, dtype=torch.float32)
+    changed = mixed(weight, end, start.with_vocabulary_of(end))
+    rows = [start.vocabulary[token] for token in sorted(end.vocabulary, key=end.vocabulary.__getitem__)]
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in changed.items():
+            if name == end.embeddings:
+                parameters[start.embeddings][rows] = value
+            elif name in parameters:
+                parameters[name].copy_(value)
+    return accuracies(model, start, pairs)
+
+
+def accuracies(model: Any, start: Encoder, pairs: Mapping[str, Pair]) -> dict[str, Any]:
+    """Both directions' accuracy of each pair, under the start's tokenizer."""
+    sentences = {name: (pair.source, pair.target) for name, pair in pairs.items()}
+    found = retrieval_accuracy(model.eval(), sentences, AutoTokenizer.from_pretrained(start.path))
+    return {name: asdict(one) for name, one in found.items()}
+
+
+def write_pulled_back(run: Path, folder: Path, weight: float, start: Encoder) -> None:
+    """Copy a finished run's models with their encoders pulled back; heads stay.
+
+    Args:
+        run: the run's folder.
+        folder: of the copy.
+        weight: as in [`mixed`].
+        start: what the run started from, whole.
+    """
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("checkpoint-*", "runs", "clusters"))
+    heads = heads_in(folder)
+    for part in [folder / name for name in (*heads, ENCODER)] if heads else [folder]:
+        end = load_encoder(str(part))
+        config = read_object(part / CONFIG_NAME)
+        model = getattr(transformers, config["architectures"][0]).from_pretrained(part, dtype=torch.float32)
+        encoder = dict(model.base_model.named_parameters())
+        with torch.no_grad():
+            for name, value in mixed(weight, end, start.with_vocabulary_of(end)).items():
+                encoder[name].copy_(value)
+        model.save_pretrained(part)
+
+
+def score_pulled_back(run: Path, weight: float, start: Encoder) -> dict[str, Any]:
+    """The scores of a run's model with its encoder pulled back, by split and task.
+
+    Args:
+        run: the run's folder, with the command that it came from.
+        weight: as in [`mixed`].
+        start: what the run started from, whole.
+    """
+    _, *argv = shlex.split((run / COMMAND_FILE).read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="pulled-back-", dir=run.parent) as temporary:
+        folder = Path(temporary) / "model"
+        write_pulled_back(run, folder, weight, start)
+        for stale in ("scores.json", "scores.md"):
+            (folder / stale).unlink(missing_ok=True)
+        own = ["--do_train", "False", "--eval_strategy", "no", "--model_name_or_path", str(folder)]
+        run_script([*argv, *own, "--trim_vocabulary", "False", "--output_dir", str(folder)])
+        return own_scores(folder)
+
+
+def own_scores(folder: Path) -> dict[str, Any]:
+    """A run's scores by split and task."""
+    run = read_run(folder)
+    return {split: dict(run.scores[split][run.method]) for split in SPLITS if run.method in run.scores.get(split, {})}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure what is asked for and not yet known of a run, and write it into its folder."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--base_model", required=True)
+    parser.add_argument("--pairs", nargs="+", default=())
+    parser.add_argument("--interpolate", nargs="+", type=float, default=())
+    parser.add_argument("--without_retrieval", action="store_true")
+    args = parser.parse_args(argv)
+    if read_run(args.run).is_adapter:
+        # An adapter leaves the encoder's own weights as they were.
+        return
+    asked = {"pairs": list(args.pairs)}
+    path = args.run / KEPT_FILE
+    known: dict[str, Any] = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if known.get("asked") != asked:
+        known = {"asked": asked, "points": {}}
+    pairs = {} if args.without_retrieval else pairs_of(args.pairs)
+    start = load_start(args.base_model)
+    if pairs and "start" not in known:
+        known["start"] = _of_start(args.run.parent.parent, start, pairs, asked)
+    end = None
+    for weight in (1.0, *args.interpolate):
+        point = known["points"].setdefault(f"{weight:g}", {})
+        if pairs and "retrieval" not in point:
+            end = end or load_encoder(str(args.run))
+            point["retrieval"] = retrieval_of(end, start, pairs, weight)
+        if weight < 1 and "scores" not in point:
+            point["scores"] = score_pulled_back(args.run, weight, start)
+        write_whole(path, json.dumps(known, indent=1) + "\n")
+
+
+def _of_start(folder: Path, start: Encoder, pairs: Mapping[str, Pair], asked: Any) -> dict[str, Any]:
+    """The start's own accuracies, which all runs of an experiment share."""
+    path = folder / "start.json"
+    saved = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    wanted = {"path": start.path, **asked}
+    if saved.get("of") != wanted:
+        model = AutoModel.from_pretrained(start.path, dtype=torch.float32)
+        saved = {"of": wanted, "retrieval": accuracies(model, start, pairs)}
+        write_whole(path, json.dumps(saved) + "\n")
+    return saved["retrieval"]
