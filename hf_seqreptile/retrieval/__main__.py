@@ -116,6 +116,9 @@ def check_arguments(model_args: ModelArguments, args: RetrievalArguments) -> Non
 def read(args: RetrievalArguments, model_args: ModelArguments) -> tuple[dict[str, Pair], dict[str, Pair]]:
     """The pairs, and the development sets of the same names; none where nothing is mined."""
     if args.pairs:
+        for name, files in split_items(args.pairs, PAIRS).items():
+            if len(files) == 3 and not args.mine:
+                raise InputError(f"{PAIRS}, pair {name!r}: a third file says what is to be mined; add --mine.")
         return read_pairs(args.pairs), _development_files(args) if args.mine else {}
     found = _dataset(args, model_args, args.split)
     if not args.mine:
