@@ -23,6 +23,7 @@ from ..experiments.run_node import COMMAND_FILE, run_script
 from ..json_text import parse_json
 from ..models.multi_head_folder import ENCODER, heads_in
 from ..retrieval import retrieval_accuracy
+from ..retrieval.hub_pairs import sample_pairs
 from ..retrieval.pairs import Pair, read_pairs
 from ..scores import SPLITS
 
@@ -36,11 +37,7 @@ def pairs_of(items: Sequence[str]) -> dict[str, Pair]:
     Raises:
         InputError: files that are no pairs.
     """
-    if items:
-        return read_pairs(items)
-    from ..retrieval.hub_pairs import sample_pairs
-
-    return sample_pairs(None)
+    return read_pairs(items) if items else sample_pairs(None)
 
 
 def mixed(weight: float, end: Encoder, start: Encoder) -> dict[str, torch.Tensor]:

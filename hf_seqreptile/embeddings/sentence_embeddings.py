@@ -255,8 +255,8 @@ def check_layers(layers: Sequence[int] | None, config: PreTrainedConfig) -> None
     for layer in layers or ():
         if not 0 <= layer <= last:
             raise InputError(
-                f"--layers: {layer} is no layer of this model, which has {last} blocks. Give numbers from 0 (the "
-                f"embeddings) to {last} (after the last block)."
+                f"--layers: {layer} is no layer of this model, whose last block is {last}. Give numbers from 0 (the "
+                f"embeddings) to {last}."
             )
     if layers is not None and (not layers or len(set(layers)) < len(layers)):
         raise InputError(f"--layers {' '.join(map(str, layers))}: name one or more layers, each once.")

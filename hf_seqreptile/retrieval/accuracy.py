@@ -102,9 +102,10 @@ def accuracies(vectors: SentenceVectors, pairs: Mapping[str, Pair], layer: int) 
             source, target = vectors.of(pair.source, layer), vectors.of(pair.target, layer)
             there = nearest_neighbours(source, target, progress=bar.update)[1]
             back = nearest_neighbours(target, source, progress=bar.update)[1]
-            found[name] = Accuracy(_share_in_place(there), _share_in_place(back))
+            found[name] = Accuracy(_share_found(there, pair.target), _share_found(back, pair.source))
     return found
 
 
-def _share_in_place(neighbours: NDArray[np.int64]) -> float:
-    return float(np.mean(neighbours[:, 0] == np.arange(len(neighbours))))
+def _share_found(neighbours: NDArray[np.int64], sentences: Sequence[str]) -> float:
+    """The share of sentences that are the nearest neighbour where they should be; of equal ones any may be."""
+    return float(np.mean([sentences[i] == sentence for i, sentence in zip(neighbours[:, 0], sentences, strict=True)]))
