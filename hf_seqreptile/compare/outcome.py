@@ -10,7 +10,7 @@ import numpy as np
 
 from ..analysis.runs import SavedRun, read_run
 from ..errors import InputError
-from ..experiments.graph import run_folder
+from ..experiments.graph import run_folder, why_diverged
 from ..experiments.run_node import best_of
 from ..json_text import parse_json
 from ..metrics.example_sums import ExampleSums, read_example_sums
@@ -155,7 +155,7 @@ def read_outcome(comparison: Comparison) -> Outcome:
         start,
         _grid(comparison, folder),
         _frontier(comparison, runs, groups[main], split),
-        _notes(split, methods, len(comparison.args.seeds)),
+        _notes(split, methods, len(comparison.args.seeds)) + _notes_on_divergence(comparison, folder),
     )
 
 
@@ -265,6 +265,8 @@ def _grid(comparison: Comparison, folder: Path) -> list[Point]:
     points = []
     for one in comparison.candidates:
         for name in comparison.choosing[one.label]:
+            if why_diverged(folder, name) is not None:
+                continue
             run = read_run(_folder(folder, name))
             tasks = _shared_tasks([run], "validation")
             settings = label_of("", comparison.graph[name].choice).removeprefix(", ")
@@ -300,6 +302,15 @@ def _of_runs(label: str, settings: str, runs: Sequence[SavedRun], split: str, ta
         kept_of_runs = [value for value in known if value is not None]
         points.append(Point(label, settings, float(weight), fmean(scores), fmean(kept_of_runs)))
     return points
+
+
+def _notes_on_divergence(comparison: Comparison, folder: Path) -> list[str]:
+    return [
+        f"{name} was no choice: {why.partition('. ')[0]}."
+        for names in comparison.choosing.values()
+        for name in names
+        if (why := why_diverged(folder, name)) is not None
+    ]
 
 
 def _notes(split: str, methods: Sequence[MethodOutcome], seeds: int) -> list[str]:

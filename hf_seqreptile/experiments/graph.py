@@ -13,7 +13,7 @@ from ..json_text import parse_json
 
 GRAPH_FILE = "graph.json"
 NODES = "nodes"
-"""The folder of the nodes' markers: each a file that says which run is the node's, there once it has ended well."""
+"""The folder of the nodes' markers: each a file that says which run is the node's, there once it has ended."""
 RUNS = "runs"
 """The folder of the runs, each an output folder of a script."""
 LOGS = "logs"
@@ -31,7 +31,8 @@ class Node:
         name: of files; letters, digits and `_ . = + -`.
         script: its path.
         arguments: the script's, without `--output_dir`.
-        choice: arguments that are taken over where this node is the best of several.
+        choice: arguments that are taken over where this node is the best of several; if its loss does not stay finite,
+            it is none of them, and the others go on.
         best_of: nodes that run before; the `choice` of the one with the best validation score is added to `arguments`.
         then: functions `main(argv)` of modules of this package that are called after the run, in its process, each as
             its module's name and its arguments; `RUN` stands for the run's folder.
@@ -90,11 +91,21 @@ def read_graph(folder: Path) -> Graph:
 
 
 def marker(folder: Path, name: str) -> Path:
-    """The file that is there once a node has ended well."""
+    """The file that is there once a node has ended."""
     return folder / NODES / f"{name}.json"
 
 
 def run_folder(folder: Path, name: str) -> Path | None:
     """The output folder of a node's run; `None` where it has not ended well."""
+    run = _found(folder, name).get("run")
+    return folder / run if run else None
+
+
+def why_diverged(folder: Path, name: str) -> str | None:
+    """What is said of a node whose loss did not stay finite; `None` of others."""
+    return _found(folder, name).get("diverged")
+
+
+def _found(folder: Path, name: str) -> dict[str, str]:
     path = marker(folder, name)
-    return folder / parse_json(path.read_text(encoding="utf-8"))["run"] if path.is_file() else None
+    return parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -21,6 +21,7 @@ from ..digests import digest
 from ..durable import write_whole
 from ..errors import InputError
 from ..scores import AVERAGE
+from ..training.draw_losses import NotFiniteLossError
 from .graph import LOCKS, LOGS, RUNS, Graph, Node, marker, read_graph, run_folder
 
 COMMAND_FILE = "command.sh"
@@ -46,14 +47,19 @@ def validation_score(run: SavedRun) -> float:
 
 
 def best_of(names: Sequence[str], folder: Path) -> str:
-    """The node with the best validation score; of equal ones the first.
+    """The node with the best validation score; of equal ones the first. One whose loss did not stay finite is none.
 
     Args:
-        names: of nodes that have ended well.
+        names: of nodes whose markers are there.
         folder: of the experiment.
+
+    Raises:
+        InputError: none is left.
     """
-    runs = {name: run_folder(folder, name) for name in names}
-    return max(names, key=lambda name: validation_score(read_run(runs[name] or folder / name)))
+    runs = {name: run for name in names if (run := run_folder(folder, name)) is not None}
+    if not runs:
+        raise InputError(f"The loss of every one of these became infinite or no number: {', '.join(names)}.")
+    return max(runs, key=lambda name: validation_score(read_run(runs[name])))
 
 
 def run_node(graph: Graph, name: str, folder: Path) -> Path:
@@ -80,16 +86,19 @@ def run_node(graph: Graph, name: str, folder: Path) -> Path:
         _printed_to(folder / LOGS / f"{name}.txt"),
         chdir(node.directory),
     ):
+        diverged = None
         if not (run / FINISHED_FILE).is_file():
-            _run_script(node, arguments, run)
-        for module, *argv in node.then:
+            diverged = _run_script(node, arguments, run)
+        for module, *argv in node.then if diverged is None else ():
             import_module(module).main([str(run) if part == "RUN" else part for part in argv])
     marker(folder, name).parent.mkdir(exist_ok=True)
-    write_whole(marker(folder, name), json.dumps({"run": str(run.relative_to(folder))}) + "\n")
+    found = {"run": str(run.relative_to(folder))} if diverged is None else {"diverged": diverged}
+    write_whole(marker(folder, name), json.dumps(found) + "\n")
     return run
 
 
-def _run_script(node: Node, arguments: Sequence[str], run: Path) -> None:
+def _run_script(node: Node, arguments: Sequence[str], run: Path) -> str | None:
+    """Run the script; why it ended, where the loss of a run that others are chosen beside did not stay finite."""
     if not any(run.rglob("checkpoint-*")):
         # Nothing there can be continued, and a model without its last files would be in the way.
         shutil.rmtree(run)
@@ -97,9 +106,15 @@ def _run_script(node: Node, arguments: Sequence[str], run: Path) -> None:
     argv = [node.script, *arguments, "--output_dir", str(run)]
     (run / COMMAND_FILE).write_text(shlex.join(["python", *argv]) + "\n", encoding="utf-8")
     start = time.perf_counter()
-    run_script(argv)
+    try:
+        run_script(argv)
+    except SystemExit as end:
+        if node.choice and isinstance(end.__context__, NotFiniteLossError):
+            return str(end.__context__)
+        raise
     facts = {"node": node.name, "seconds": round(time.perf_counter() - start, 3), "cost": node.cost}
     write_whole(run / FINISHED_FILE, json.dumps(facts) + "\n")
+    return None
 
 
 def run_script(argv: Sequence[str]) -> None:

@@ -21,6 +21,10 @@ Weight = float | torch.Tensor
 """A factor of a micro-batch's loss: a tensor where processes had to tell each other, so that none waits for it."""
 
 
+class NotFiniteLossError(InputError):
+    """A training loss that is infinite or no number, as after too large a learning rate."""
+
+
 class DrawLossMixin(TaskPartsMixin):
     """A draw's loss is the mean over the labels of all its micro-batches; a step's is the mean over its draws.
 
@@ -153,7 +157,7 @@ class DrawLossMixin(TaskPartsMixin):
 
     def _refuse_not_finite(self, task: str, value: float, step: int) -> None:
         if not math.isfinite(value):
-            raise InputError(
+            raise NotFiniteLossError(
                 f"The loss of task {task!r} is {value} at step {step}. Lower --learning_rate, "
                 f"or look for broken examples in that task. Checkpoints already written are untouched."
             )
