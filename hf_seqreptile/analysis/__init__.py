@@ -1,1 +1,1 @@
-"""What finished runs say: read back, analysed as in the paper, drawn; imports console and problems."""
+"""What finished runs say: read back, analysed as in the paper, drawn; imports console, problems and retrieval."""

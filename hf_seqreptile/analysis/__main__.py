@@ -9,6 +9,7 @@ import transformers
 
 from ..console.bad_input import bad_input_exits
 from ..console.verbosity import verbosity_put_back
+from ..errors import InputError
 from ..models.offline_encoder import OFFLINE_ENCODER
 from ..scores import MISSING, markdown_table
 from .cosine_and_loss import cosine_and_loss
@@ -21,6 +22,7 @@ from .groups import Group, group_by_setting
 from .inner_steps import inner_steps
 from .learning_rate import learning_rate
 from .results import Result, write_results
+from .retrieval import ParallelTexts, read_parallel_texts, retrieval
 from .runs import read_run
 from .texts import Texts, bundled_texts, read_texts
 from .wall_clock import wall_clock
@@ -32,17 +34,26 @@ writes report/analysis.json, and a JSON file and a PNG for each figure. What a r
 get it."""
 
 
-def analyse(groups: Sequence[Group], texts: Texts, base_model: str | None = None) -> list[Result]:
+def analyse(
+    groups: Sequence[Group],
+    texts: Texts | None = None,
+    base_model: str | None = None,
+    parallel_texts: ParallelTexts | None = None,
+    layer: int | None = None,
+) -> list[Result]:
     """All analyses, in the paper's order.
 
     Args:
         groups: the runs.
-        texts: sentences by language, for the masked-language-model loss.
+        texts: sentences by language, for the masked-language-model loss. Default: it is not measured.
         base_model: what all runs started from. Default: what each run's card names.
+        parallel_texts: what translations are searched in. Default: the bundled sentences.
+        layer: whose states find them, by the number of blocks before it. Default: the last.
     """
     return [
         gradient_cosines(groups),
-        forgetting(groups, texts, base_model),
+        retrieval(groups, parallel_texts or read_parallel_texts(None), base_model, layer),
+        *([] if texts is None else [forgetting(groups, texts, base_model)]),
         distance_from_start(groups, base_model),
         cosine_and_loss(groups),
         learning_rate(groups),
@@ -85,10 +96,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"model cards name",
     )
     parser.add_argument(
+        "--masked_language_model",
+        action="store_true",
+        help="measure the masked-language-model loss too, which takes minutes",
+    )
+    parser.add_argument(
         "--text_files",
         nargs="+",
         metavar="LANGUAGE=FILE",
         help="texts for the masked-language-model loss, one sentence a line; default: the bundled samples' texts",
+    )
+    parser.add_argument(
+        "--pairs",
+        nargs="+",
+        metavar="NAME=SOURCE,TARGET",
+        help="files that translations are searched in, line by line translations of each other; default: the bundled "
+        "sentences",
+    )
+    parser.add_argument(
+        "--layer", type=int, help="whose states find translations: 8 is after block 8; default: the last"
     )
     args = parser.parse_args(argv)
     with bad_input_exits(), verbosity_put_back():
@@ -98,13 +124,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         datasets.disable_progress_bars()
         # A folder that is named twice is one run.
         folders = {Path(folder).resolve(): Path(folder) for folder in args.runs}
+        if args.text_files and not args.masked_language_model:
+            raise InputError("--text_files is for --masked_language_model and has no effect without it; add it.")
+        parallel_texts = read_parallel_texts(args.pairs)
         groups = group_by_setting([read_run(folder) for folder in folders.values()])
         if args.base_model:
             load_start(args.base_model)
-        texts = read_texts(args.text_files) if args.text_files else bundled_texts()
+        texts = None
+        if args.masked_language_model:
+            texts = read_texts(args.text_files) if args.text_files else bundled_texts()
         # Before the work, so that a folder that cannot be made costs no wait.
         args.output_dir.mkdir(parents=True, exist_ok=True)
-        results = analyse(groups, texts, args.base_model)
+        results = analyse(groups, texts, args.base_model, parallel_texts, args.layer)
         files = write_results(results, groups, args.output_dir)
     print(summary(results, groups))
     print("\nWritten:", *files, sep="\n  ")

@@ -249,17 +249,17 @@ def count_layers(config: PreTrainedConfig) -> int:
     return int(config.num_hidden_layers)
 
 
-def check_layers(layers: Sequence[int] | None, config: PreTrainedConfig) -> None:
-    """Raise InputError unless an encoder has each of the layers, named once."""
+def check_layers(layers: Sequence[int] | None, config: PreTrainedConfig, argument: str = "--layers") -> None:
+    """Raise InputError unless an encoder has each of the layers, named once; `argument` named them."""
     last = count_layers(config)
     for layer in layers or ():
         if not 0 <= layer <= last:
             raise InputError(
-                f"--layers: {layer} is no layer of this model, whose last block is {last}. Give numbers from 0 (the "
+                f"{argument}: {layer} is no layer of this model, whose last block is {last}. Give numbers from 0 (the "
                 f"embeddings) to {last}."
             )
     if layers is not None and (not layers or len(set(layers)) < len(layers)):
-        raise InputError(f"--layers {' '.join(map(str, layers))}: name one or more layers, each once.")
+        raise InputError(f"{argument} {' '.join(map(str, layers))}: name one or more layers, each once.")
 
 
 def check_pooling(pooling: str) -> None:

@@ -23,8 +23,8 @@ def nearest_neighbours(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The candidates with the largest products with each query: exact, on the accelerator where there is one.
 
-    Beside the arguments and the result it holds `QUERIES_AT_ONCE` × (`CANDIDATES_AT_ONCE` + 4·k) similarities and
-    their places: some 20 MiB, however many vectors there are.
+    Beside the arguments and the result it holds a few blocks, below 64 MiB for k up to 16 however many vectors there
+    are; on an accelerator also the candidates.
 
     Args:
         queries: shape (queries, size); of length 1 for cosines.

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 import pytest
 from matplotlib import image
+from transformers import AutoModel, BertTokenizer
 
 from hf_seqreptile.analysis.__main__ import main
 from hf_seqreptile.analysis.cosine_and_loss import cosine_and_loss
@@ -20,15 +21,18 @@ from hf_seqreptile.analysis.gradient_cosines import gradient_cosines
 from hf_seqreptile.analysis.groups import Group, families, group_by_setting
 from hf_seqreptile.analysis.inner_steps import inner_steps
 from hf_seqreptile.analysis.learning_rate import learning_rate
+from hf_seqreptile.analysis.retrieval import ParallelTexts, retrieval
 from hf_seqreptile.analysis.runs import SavedRun, read_run
 from hf_seqreptile.analysis.texts import bundled_texts
 from hf_seqreptile.analysis.wall_clock import wall_clock
 from hf_seqreptile.errors import InputError
+from hf_seqreptile.retrieval import retrieval_accuracy
+from hf_seqreptile.retrieval.pairs import Pair
 from tests.scripts import SEQ_REPTILE, Place, sentences, write, write_data, write_model
 
 NAMES = {
-    "gradient_cosines", "masked_language_model_loss", "distance_from_start", "cosine_and_loss", "learning_rate",
-    "gradient_computations", "wall_clock", "inner_steps",
+    "gradient_cosines", "retrieval", "masked_language_model_loss", "distance_from_start", "cosine_and_loss",
+    "learning_rate", "gradient_computations", "wall_clock", "inner_steps",
 }  # fmt: skip
 MEASURED = [
     "--log_gradient_alignment", "5", "--eval_strategy", "steps", "--eval_steps", "5",
@@ -63,7 +67,7 @@ def analyse(place: Place, *folders: str, report: str = "report", texts: tuple[st
     files = [f"{language}={place.path(f'{language}.txt')}" for language in texts]
     arguments = [*(str(place.path(folder)) for folder in folders), "--output_dir", str(place.path(report))]
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        main([*arguments, "--base_model", place.model, "--text_files", *files])
+        main([*arguments, "--base_model", place.model, "--masked_language_model", "--text_files", *files])
     return stdout.getvalue()
 
 
@@ -184,6 +188,63 @@ def test_losses_are_apart_for_seen_and_unseen_languages(report: dict[str, Any]) 
     assert run["losses"] != numbers["start"]
 
 
+PAIRS = {
+    name: [" ".join(words) for split in ("train", "validation", "test") for words, _ in sentences(name, split)][:12]
+    for name in ("de", "en", "nl")
+}
+TEXTS = ParallelTexts({name: Pair(PAIRS[name], PAIRS["en"]) for name in ("de", "nl")}, "some sentences")
+
+
+def test_retrieval_is_that_of_the_folders_and_of_their_start(place: Place, runs: dict[str, SavedRun]) -> None:
+    groups = group_by_setting([runs["mtl"], runs["seq"], runs["stl"], runs["mtl-seed-7"]])
+    result = retrieval(groups, TEXTS, place.model)
+    pairs = {name: (PAIRS[name], PAIRS["en"]) for name in ("de", "nl")}
+    of_start = retrieval_accuracy(place.model, pairs)
+    assert [len(of_label) for of_label in result.numbers["runs"].values()] == [2, 1]
+    for label, folder, number in (("mtl", "mtl", 0), ("mtl", "mtl-seed-7", 1), ("seq_reptile", "seq", 0)):
+        found = retrieval_accuracy(place.path(folder), pairs)
+        run = result.numbers["runs"][label][number]
+        assert run["pairs"]["de"] == asdict(found["de"]) | {"start": asdict(of_start["de"])}
+        assert run["seen"] == {"accuracy": found["de"].mean, "start": of_start["de"].mean}
+        assert run["unseen"] == {"accuracy": found["nl"].mean, "start": of_start["nl"].mean}
+        assert run["all"]["accuracy"] == pytest.approx((found["de"].mean + found["nl"].mean) / 2)
+    (headline,) = result.headlines.values()
+    assert headline["start encoder"] == pytest.approx(50 * (of_start["de"].mean + of_start["nl"].mean))
+    assert headline["mtl"] == pytest.approx(50 * sum(run["all"]["accuracy"] for run in result.numbers["runs"]["mtl"]))
+    (reason,) = result.missing
+    assert "one model for each language" in reason and result.figure is not None
+    other_layer = retrieval(groups, TEXTS, place.model, layer=0)
+    assert other_layer.numbers["runs"] != result.numbers["runs"] and "after block 0" in other_layer.caption
+
+
+def test_a_start_is_measured_with_the_vocabulary_of_its_runs(
+    place: Place, runs: dict[str, SavedRun], tmp_path: Path
+) -> None:
+    """As where a run trimmed it: what only the start knows is no loss of the run's."""
+    whole = BertTokenizer.from_pretrained(place.model)
+    vocabulary = {**whole.get_vocab(), "onlythere": len(whole)}
+    model = AutoModel.from_pretrained(place.model)
+    model.resize_token_embeddings(len(vocabulary))
+    model.save_pretrained(tmp_path / "larger")
+    BertTokenizer(vocab=vocabulary, do_lower_case=False).save_pretrained(tmp_path / "larger")
+    texts = ParallelTexts({"x": Pair(["onlythere", *PAIRS["de"]], ["onlythere", *PAIRS["en"]])}, "some sentences")
+    groups = group_by_setting([runs["seq"]])
+    result = retrieval(groups, texts, str(tmp_path / "larger"))
+    assert result.missing == []
+    expected = retrieval(groups, texts, place.model)
+    assert result.numbers["runs"]["seq_reptile"] == expected.numbers["runs"]["seq_reptile"]
+    assert "Unknown tokens: x" in result.caption
+
+
+def test_masked_language_model_loss_is_measured_when_asked_for(place: Place) -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        main([str(place.path("seq")), "--base_model", place.model, "--output_dir", str(place.path("quick"))])
+    names = [figure["name"] for figure in place.json("quick", "analysis.json")["figures"]]
+    assert {*names} == NAMES - {"masked_language_model_loss"}
+    assert "retrieval (%)" in stdout.getvalue() and "MLM loss" not in stdout.getvalue()
+    assert len(place.json("quick", "retrieval.json")["numbers"]["runs"]["seq_reptile"][0]["pairs"]) == 9
+
+
 def lines(figure: Any) -> list[list[tuple[list[float], list[float]]]]:
     """The lines of each panel, (x, y) each."""
     return [[(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines] for axes in figure.axes]
@@ -246,7 +307,7 @@ def test_a_run_without_measurements_is_told_how_to_get_them(runs: dict[str, Save
 
 def test_bundled_texts_are_the_default_and_unknown_languages_are_said(place: Place) -> None:
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        main([str(place.path("seq")), "--output_dir", str(place.path("bundled"))])
+        main([str(place.path("seq")), "--masked_language_model", "--output_dir", str(place.path("bundled"))])
     assert "its card does not name what it started from; give --base_model" in stdout.getvalue()
     assert "none of the texts' languages (nl) is one of its tasks" in analyse(place, "seq", report="r", texts=("nl",))
 
@@ -260,7 +321,7 @@ def test_bundled_texts_are_read_when_there_is_a_use_for_them(
     monkeypatch.setattr(
         "hf_seqreptile.analysis.texts.load_tasks", lambda *args, **kwargs: pytest.fail("texts were read")
     )
-    main([str(run), "--output_dir", str(tmp_path / "report")])
+    main([str(run), "--masked_language_model", "--output_dir", str(tmp_path / "report")])
     assert "/lost/model cannot be loaded" in capsys.readouterr().out
     assert not datasets.are_progress_bars_disabled()
     monkeypatch.undo()
@@ -274,21 +335,28 @@ def test_bad_input_ends_with_a_message_and_code_2(
     shutil.copytree(place.path("seq"), unfinished, ignore=shutil.ignore_patterns("trainer_state.json", "checkpoint-*"))
     (tmp_path / "empty").mkdir()
     short = write(tmp_path / "short.txt", "one\n\n")
-    run = str(place.path("seq"))
+    long = write(tmp_path / "long.txt", "one\ntwo\nthree\n")
+    run, loss = str(place.path("seq")), ["--masked_language_model"]
     for arguments, message in (
         (["/no/folder"], "/no/folder is no folder"),
         ([str(tmp_path / "empty")], "empty has no training_args.json"),
         ([str(unfinished)], "unfinished has no trainer_state.json"),
         ([run, "--base_model", "/no/model"], "/no/model cannot be loaded"),
-        ([run, "--text_files", "en"], "write language=file"),
-        ([run, "--text_files", "en=/no/file"], "/no/file is no file"),
-        ([run, "--text_files", f"en={short}"], "short.txt has 1 sentences; give at least two"),
+        ([run, "--text_files", "en=/no/file"], "--text_files is for --masked_language_model"),
+        ([run, "--pairs", "de"], "--pairs de: write name=source,target"),
+        ([run, "--pairs", f"de={short},{short}"], "short.txt would be paired with itself"),
+        ([run, "--pairs", f"de={short},{long}"], "short.txt has 1 lines and"),
+        ([run, "--base_model", place.model, "--layer", "9"], "--layer: 9 is no layer of this model"),
+        ([run, "--base_model", place.model, "--layer", "-1"], "--layer: -1 is no layer of this model"),
+        ([run, *loss, "--text_files", "en"], "write language=file"),
+        ([run, *loss, "--text_files", "en=/no/file"], "/no/file is no file"),
+        ([run, *loss, "--text_files", f"en={short}"], "short.txt has 1 sentences; give at least two"),
     ):
         with pytest.raises(SystemExit) as exit_:
             main([*arguments, "--output_dir", str(tmp_path / "report")])
         assert exit_.value.code == 2
         assert message in capsys.readouterr().err
-    assert not (tmp_path / "report").exists()
+    assert not list(tmp_path.glob("report/*"))
 
 
 def test_what_is_no_run_of_the_scripts_is_named(tmp_path: Path) -> None:
@@ -311,4 +379,4 @@ def test_adapters_are_read_but_have_no_encoder_to_compare(place: Place, tmp_path
     run = read_run(tmp_path / "lora")
     assert run.is_adapter and run.problem == "token-classification"
     printed = analyse(place, str(tmp_path / "lora"), report="lora-report")
-    assert printed.count("PEFT's adapters, which leave the encoder as it was") == 2
+    assert printed.count("PEFT's adapters, which leave the encoder as it was") == 3
