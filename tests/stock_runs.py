@@ -178,7 +178,7 @@ def _watching() -> Iterator[_Watched]:
 
 
 @contextlib.contextmanager
-def _after_forward_passes(hook: Callable[[ModelOutput, int], Any]) -> Iterator[None]:
+def after_forward_passes(hook: Callable[[ModelOutput, int], Any]) -> Iterator[None]:
     """While a model trains, `hook` is given its output and the number of its inputs' rows, and may change it."""
 
     def after(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -199,7 +199,7 @@ def memory_for_two() -> contextlib.AbstractContextManager[None]:
         if rows > 2:
             raise RuntimeError("CUDA out of memory.")
 
-    return _after_forward_passes(fail)
+    return after_forward_passes(fail)
 
 
 def not_finite_from_step_2() -> contextlib.AbstractContextManager[None]:
@@ -211,4 +211,4 @@ def not_finite_from_step_2() -> contextlib.AbstractContextManager[None]:
         factor = 1.0 if len(passed) == 1 else float("nan")
         return type(output)(**{name: value * factor for name, value in output.items()})
 
-    return _after_forward_passes(spoil)
+    return after_forward_passes(spoil)

@@ -222,7 +222,10 @@ class ResumableMixin(DamageExplainedMixin):
             if self.args.auto_find_batch_size and _is_complete(folder):
                 # The batch that was found to fit is the run's, not the one that the arguments begin with.
                 state = TrainerState.load_from_json(str(folder / TRAINER_STATE_NAME))
-                self._train_batch_size = state.train_batch_size or self._train_batch_size
+                found = state.train_batch_size or self._train_batch_size
+                if found != self._train_batch_size:
+                    logger.warning("The batch that was found to fit into memory goes on: %d examples.", found)
+                self._train_batch_size = found
             check_same_run(folder, self._saved_state["run"], self.run_identity(), self.run_args.allow_changes or ())
         self._resumed_from = resume_from_checkpoint or None
         self._seen_step = self._saved_step = -1
