@@ -92,10 +92,13 @@ class FileSource:
             check_file(file)
         if list(paths.values()) != [path]:
             return paths
-        by_id = split_by_id(self._read_file(path, split), self._wanted) if self._id_names_task else None
-        if by_id:
-            tell_of_ids(by_id, str(path))
-        return by_id or ({ONE_TASK: path} if self._is_one_task else paths)
+        content: Path | Dataset = path
+        if self._id_names_task:
+            content = self._read_file(path, split)
+            if by_id := split_by_id(content, self._wanted):
+                tell_of_ids(by_id, str(path))
+                return by_id
+        return {ONE_TASK if self._is_one_task else next(iter(paths)): content}
 
     @property
     def _is_one_task(self) -> bool:

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..metrics.classes import accuracy
 from ..scores import Metric
 from .choice_features import NUM_CHOICES, ChoiceCollator, choice_loss, encode_choices
-from .choice_rows import ChoiceColumns, find_choice_columns, is_unlabelled, read_row
+from .choice_rows import ChoiceColumns, choice_columns_that_may_be_read, find_choice_columns, is_unlabelled, read_row
 from .labels import warn_of_missing_labels
 from .problem import IS_CUT, Problem, Splits, Tasks
 from .text_features import LABEL_IDS
@@ -52,6 +52,13 @@ class MultipleChoiceArguments(DataArguments):
     pad_to_max_length: bool = field(
         default=False, metadata={"help": "Pad every choice to the maximum, not to the longest of its batch."}
     )
+
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """As in the parent."""
+        names = (self.context_column_name, self.question_column_name, self.choices_column_names)
+        found = choice_columns_that_may_be_read(*names, self.label_column_name)
+        return found | ({self.task_column} if self.task_column else set())
 
 
 class MultipleChoice(Problem):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, LargeList, List, Value
 
+from ..data.build import left_out_columns
 from ..data.tags import OUTSIDE, is_tag, odd_tags, position_and_type, recognised_scheme
 from ..data.text import shown
 from ..errors import InputError
@@ -199,10 +200,10 @@ def find_columns(
             candidates = [name for name in lists if _holds_only_tags(dataset, name)]
         # The one list that could be meant is refused for what it holds.
         others = [name for name in names if name != text and isinstance(dataset.features[name], List | LargeList)]
-        label = _the_only(task, names, candidates or others, "tags", "label_column_name")
+        label = _the_only(task, dataset, candidates or others, "tags", "label_column_name")
     if text is None:
         candidates = [name for name in lists if name != label and _holds_strings(dataset.features[name])]
-        text = _the_only(task, names, candidates, "words", "text_column_name")
+        text = _the_only(task, dataset, candidates, "words", "text_column_name")
     if text == label:
         raise InputError(f"--text_column_name and --label_column_name both name {text!r}. Give each its own column.")
     _check_features(task, dataset, text, label, may_be_numbers)
@@ -216,7 +217,13 @@ def _words_alone(dataset: Dataset, text: str | None, label: str) -> str | None:
     return words if label not in dataset.column_names and lists == [words] else None
 
 
-def _the_only(task: str, names: Sequence[str], candidates: Sequence[str], what: str, argument: str) -> str:
+def _the_only(task: str, dataset: Dataset, candidates: Sequence[str], what: str, argument: str) -> str:
+    names = dataset.column_names
+    for name, row in left_out_columns(dataset).items():
+        raise InputError(
+            f"Task {task!r}: which column holds the {what} cannot be told: it may be {name!r}, which has another type "
+            f"of value in row {row} than before. Mend the row, or name the column with --{argument}."
+        )
     if len(candidates) == 1:
         return candidates[0]
     which = f"it may be any of {', '.join(candidates)}" if candidates else f"there are {', '.join(names)}"

@@ -10,6 +10,7 @@ from ..data.names import check_distinct, unknown_name
 from ..data.source import Source
 from ..errors import InputError
 from ..models.loading import ModelArguments
+from .text_columns import columns_that_may_be_read
 
 _TASKS = ", ".join(task for task in TASKS if task != MISMATCHED)
 
@@ -95,6 +96,11 @@ class TextClassificationArguments(DataArguments):
         self.dataset_name, self.languages = GLUE, self.task_names
         if not (self.eval_languages or self.eval_dataset):
             self.eval_languages = [task for name in self.task_names for task in TASKS if HEADS[task] == name]
+
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """As in the parent."""
+        return columns_that_may_be_read(self.text_column_names, self.label_column_name, [self.task_column])
 
     def own_source(self, cache: Cache, token: str | bool | None) -> Source | None:
         """GLUE, where its tasks are named."""
