@@ -126,6 +126,7 @@ class Problem(ABC):
             tasks: all rows, by split and task.
             args: an instance of the class's `arguments`.
         """
+        return
 
     def of_run(self, tasks: Splits) -> "Problem":
         """The problem of a run on some of the tasks."""

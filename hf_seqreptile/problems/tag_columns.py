@@ -115,14 +115,14 @@ class TaggedWords:
         return {in_scheme([tag], scheme, learnt, self.renamed)[0] for tag in self.occurring}
 
     def count_words(self) -> dict[str, int]:
-        """How many words have a tag of each type, or that tag."""
+        """How many words have a tag of each type, or, where there is no scheme, each tag."""
         lists = self.dataset.select_columns(self.column).with_format("arrow")[:][self.column].combine_chunks()
         found: dict[str, int] = {}
         for one in pc.value_counts(lists.flatten()).to_pylist():
             tag = one["values"]
             if self.names is not None:
                 tag = self.names[tag] if tag is not None and tag >= 0 else None
-            if tag is not None:
+            if tag is not None and (tag != OUTSIDE or self.scheme == "none"):
                 name = position_and_type(tag, self.scheme or "none")[1]
                 found[name] = found.get(name, 0) + one["counts"]
         return found
