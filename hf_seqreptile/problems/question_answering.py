@@ -145,10 +145,13 @@ class QuestionAnswering(Problem):
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         windows.encode([""], [""])
         encoded = {}
-        misplaced = {}
+        misplaced, unanswered = {}, {}
         for task, whole in tasks.items():
             dataset = whole
             rows = QuestionRows.of(dataset, task, split, self.args.version_2_with_negative)
+            if number := rows.unanswered(dataset):
+                unanswered[task] = number
+                self.count(split, task, "unanswered_questions", number)
             if split != "train" or self.args.misplaced_answers == "drop":
                 misplaced[task] = rows.misplaced(dataset)
             if split == "train" and misplaced.get(task):
@@ -168,7 +171,9 @@ class QuestionAnswering(Problem):
                 },
                 features=feature_schema(tokenizer, columns),
             )
-        _warn_of_misplaced(misplaced, split, sum(map(len, tasks.values())))
+        every = sum(map(len, tasks.values()))
+        _warn_of_misplaced(misplaced, split, every)
+        _warn_of_unanswered(unanswered, split, every)
         return encoded
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[Any]], Any]:
@@ -223,7 +228,10 @@ class QuestionAnswering(Problem):
             odds, threshold = answers.null_odds.tolist(), self.args.null_score_diff_threshold
             none_answered = min(0.0, math.nextafter(min(odds), -math.inf))
             return SquadV2Metric().score(answers.best_texts, references, odds, threshold, none_answered)
-        return self._metric(columns["task"][0].as_py()).score(answers.texts, references)
+        # Of some questions of the test split the answers may be unknown.
+        known = [row for row, texts in enumerate(references) if texts]
+        texts, references = ([each[row] for row in known] for each in (answers.texts, references))
+        return self._metric(columns["task"][0].as_py()).score(texts, references)
 
     def write_predictions(
         self, folder: Path, stage: str, suffix: str, prediction: PredictionOutput, features: Dataset
@@ -287,6 +295,15 @@ def _without(dataset: Dataset, misplaced: Sequence[int], rows: QuestionRows) -> 
             f"--misplaced_answers drop leaves none. Mend answer_start, which counts characters from 0."
         )
     return dataset.select(kept), replace(rows, numbers=kept)
+
+
+def _warn_of_unanswered(unanswered: Mapping[str, int], split: str, every: int) -> None:
+    if of_tasks := [f"{task} {number:,}" for task, number in unanswered.items()]:
+        logger.warning(
+            "%s: %s of %s questions have no answer; they are predicted, but not scored: %s. If it means that they "
+            "have none, add --version_2_with_negative.", split, f"{sum(unanswered.values()):,}", f"{every:,}",
+            ", ".join(of_tasks),
+        )  # fmt: skip
 
 
 def _warn_of_misplaced(misplaced: Mapping[str, Sequence[int]], split: str, every: int) -> None:
