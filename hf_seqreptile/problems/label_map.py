@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 from ..data.arguments import DataArguments
 from ..data.text import shown
@@ -67,6 +68,15 @@ class LabelMap:
             if own.setdefault(old, new) != new:
                 raise InputError(f"{ARGUMENT} gives {old!r} two names, {own[old]} and {new}. Leave one of them out.")
         return cls(of_all, of_task)
+
+    @classmethod
+    def of_tasks(cls, args: LabelArguments, args_of_tasks: Mapping[str, Any], tasks: Collection[str]) -> "LabelMap":
+        """What arguments say, of all tasks and in those that are a task's own."""
+        own = {
+            task: cls.read(args_of_tasks[task].label_map, [task]).of(task) for task in tasks if task in args_of_tasks
+        }
+        of_others = cls.read(args.label_map, tasks) if len(own) < len(tasks) else cls()
+        return cls(of_others.of_all, {**of_others.of_task, **{task: names for task, names in own.items() if names}})
 
     def __bool__(self) -> bool:
         return bool(self.of_all or self.of_task)

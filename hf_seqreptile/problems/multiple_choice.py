@@ -81,8 +81,13 @@ class MultipleChoice(Problem):
     metric = Metric("accuracy")
     without_effect: Mapping[str, str] = {"label_smoothing_factor": "the loss over the choices smooths no labels"}
 
-    def __init__(self, tasks: Splits, args: MultipleChoiceArguments) -> None:
-        super().__init__(tasks, args)
+    def __init__(
+        self,
+        tasks: Splits,
+        args: MultipleChoiceArguments,
+        args_of_tasks: Mapping[str, MultipleChoiceArguments] | None = None,
+    ) -> None:
+        super().__init__(tasks, args, args_of_tasks)
         for split, of_split in tasks.items():
             for task, dataset in of_split.items():
                 self._columns(task, dataset, needs_label=split != "test")
@@ -182,7 +187,7 @@ class MultipleChoice(Problem):
         (folder / f"predictions{suffix}.txt").write_text(text, encoding="utf-8")
 
     def _columns(self, task: str, dataset: Dataset, needs_label: bool = False) -> ChoiceColumns:
-        args = self.args
+        args = self.args_of(task)
         names = (args.context_column_name, args.question_column_name, args.choices_column_names)
         label = args.label_column_name if needs_label or args.label_column_name in dataset.column_names else None
         columns = find_choice_columns(task, dataset, *names, label)

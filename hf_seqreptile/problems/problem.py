@@ -38,6 +38,7 @@ class Problem(ABC):
     Args:
         tasks: raw datasets by split and task.
         args: an instance of the class's `arguments`.
+        args_of_tasks: a task's own, where its data has other columns or names. Default: `args`.
 
     Raises:
         InputError: data that does not fit the problem.
@@ -73,8 +74,13 @@ class Problem(ABC):
     """What was counted when features were made, such as what lies behind cuts, by split, task and name."""
 
     @abstractmethod
-    def __init__(self, tasks: Splits, args: Any) -> None:
+    def __init__(self, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
         self.args = args
+        self.args_of_tasks = dict(args_of_tasks or {})
+
+    def args_of(self, task: str) -> Any:
+        """The arguments that say where the task's data has what."""
+        return self.args_of_tasks.get(task, self.args)
 
     def count(self, split: str, task: str, name: str, number: int) -> None:
         """Take a count into the results of a task, as `eval_TASK_NAME`, and, unless it is 0, into the model card."""
@@ -119,12 +125,13 @@ class Problem(ABC):
         return cls(rows, args)
 
     @classmethod
-    def check_labels(cls, tasks: Splits, args: Any) -> None:
+    def check_labels(cls, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
         """Refuse what the arguments say of labels that no task has. Default: nothing is said.
 
         Args:
             tasks: all rows, by split and task.
             args: an instance of the class's `arguments`.
+            args_of_tasks: a task's own.
         """
         return
 

@@ -117,8 +117,13 @@ class QuestionAnswering(Problem):
     has_evaluation_loss = False
     without_effect: Mapping[str, str] = {"label_smoothing_factor": "the loss of starts and ends smooths no labels"}
 
-    def __init__(self, tasks: Splits, args: QuestionAnsweringArguments) -> None:
-        super().__init__(tasks, args)
+    def __init__(
+        self,
+        tasks: Splits,
+        args: QuestionAnsweringArguments,
+        args_of_tasks: Mapping[str, QuestionAnsweringArguments] | None = None,
+    ) -> None:
+        super().__init__(tasks, args, args_of_tasks)
         self._last: tuple[Any, AnswerPredictions] | None = None
         for split, of_split in tasks.items():
             for task, dataset in of_split.items():

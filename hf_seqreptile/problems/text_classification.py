@@ -84,10 +84,10 @@ class TextClassification(Problem):
     known_labels: ClassVar[Sequence[str]] = ()
     """Names of classes that others must be spelled as, and their order where the data has no others."""
 
-    def __init__(self, tasks: Splits, args: Any) -> None:
-        super().__init__(tasks, args)
+    def __init__(self, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
+        super().__init__(tasks, args, args_of_tasks)
         self._columns: dict[str, TextColumns] = {}
-        self._map = LabelMap.read(args.label_map, {task for _, task, _ in _each(tasks)})
+        self._map = LabelMap.of_tasks(args, self.args_of_tasks, {task for _, task, _ in _each(tasks)})
         for split, task, dataset in _each(tasks):
             if task not in self._columns:
                 self._columns[task] = self._find_columns(task, dataset)
@@ -157,18 +157,18 @@ class TextClassification(Problem):
         return heads_by_labels(tasks, args.label_column_name, args.do_regression, renamed, args.unite_labels)
 
     @classmethod
-    def check_labels(cls, tasks: Splits, args: Any) -> None:
+    def check_labels(cls, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
         """As in the parent."""
-        names = LabelMap.read(args.label_map, {task for _, task, _ in _each(tasks)})
-        if names:
-            names.check(cls._count_labels(tasks, args))
+        own = args_of_tasks or {}
+        if names := LabelMap.of_tasks(args, own, {task for _, task, _ in _each(tasks)}):
+            names.check(cls._count_labels(tasks, args, own))
 
     @classmethod
-    def _count_labels(cls, tasks: Splits, args: Any) -> dict[str, dict[str, int]]:
+    def _count_labels(cls, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any]) -> dict[str, dict[str, int]]:
         """How many rows of all splits have each label, by task and by its name before it is mapped."""
         counts: dict[str, dict[str, int]] = {}
         for _, task, dataset in _each(tasks):
-            column = cls._label_column(task, dataset, args)
+            column = cls._label_column(task, dataset, args_of_tasks.get(task, args))
             if column in dataset.column_names:
                 named, own = class_label_names(dataset, column), counts.setdefault(task, {})
                 classes = Classes(named, cls.meanings)
@@ -293,11 +293,13 @@ class TextClassification(Problem):
         return HEADS.get(next(iter(self._columns))) if self.args.task_names else None
 
     def _find_columns(self, task: str, dataset: Dataset) -> TextColumns:
-        args = self.args
+        args = self.args_of(task)
         return find_columns(task, dataset, args.text_column_names, args.label_column_name, [args.task_column])
 
     def _notes_on_map(self, tasks: Splits) -> list[str]:
-        return [self._map.described(self._count_labels(tasks, self.args), "rows:")] if self._map else []
+        if not self._map:
+            return []
+        return [self._map.described(self._count_labels(tasks, self.args, self.args_of_tasks), "rows:")]
 
     def _notes_on_union(self, found: Mapping[str, Sequence[str]]) -> list[str]:
         lacking = lacking_labels(found) if self.args.unite_labels else ""

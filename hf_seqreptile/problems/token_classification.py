@@ -136,22 +136,25 @@ class TokenClassification(Problem):
     metric = Metric("f1")
     labels: Sequence[str]
 
-    def __init__(self, tasks: Splits, args: TokenClassificationArguments) -> None:
-        super().__init__(tasks, args)
+    def __init__(
+        self,
+        tasks: Splits,
+        args: TokenClassificationArguments,
+        args_of_tasks: Mapping[str, TokenClassificationArguments] | None = None,
+    ) -> None:
+        super().__init__(tasks, args, args_of_tasks)
         self._padding_side = "right"
         self._trained = frozenset(tasks.get("train", ()))
-        self._map = LabelMap.read(args.label_map, {task for of_split in tasks.values() for task in of_split})
+        names = {task for of_split in tasks.values() for task in of_split}
+        self._map = LabelMap.of_tasks(args, self.args_of_tasks, names)
         defining = [
             self._tagged(task, dataset, split)
             for split, of_split in defining_splits(tasks).items()
             for task, dataset in of_split.items()
             if self._columns(task, dataset, may_lack_tags=split == "test")[1] is not None
         ]
-        names = args.tag_names or []
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise InputError(f"--label_names: {twice[0]!r} occurs twice. Give each number a name of its own.")
-        if names and not any(words.are_unnamed_numbers for words in defining):
-            raise InputError("--label_names has no effect here: no task's tags are numbers without names. Remove it.")
+        for given in dict.fromkeys(tuple(words.number_names) for words in defining):
+            self._check_names(given, [words for words in defining if tuple(words.number_names) == given])
         self._types_in_data = self._count_types(tasks) if self._map else {}
         if self._map and self._trained:
             self._map.check(self._types_in_data)
@@ -181,6 +184,13 @@ class TokenClassification(Problem):
             overall, each = {"precision", "recall", "f1", "accuracy"}, entity_types(self.labels, self.scheme)
         each = each if self.args.return_entity_level_metrics else ()
         return overall | {f"{name}_{score}" for name in each for score in ("precision", "recall", "f1", "number")}
+
+    @staticmethod
+    def _check_names(names: Sequence[str], defining: Sequence[TaggedWords]) -> None:
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"--label_names: {twice[0]!r} occurs twice. Give each number a name of its own.")
+        if names and not any(words.are_unnamed_numbers for words in defining):
+            raise InputError("--label_names has no effect here: no task's tags are numbers without names. Remove it.")
 
     def _count_types(self, tasks: Splits) -> dict[str, dict[str, int]]:
         """How many words of all splits have a tag of each type, by task; 0 of one that has but a name."""
@@ -425,14 +435,13 @@ class TokenClassification(Problem):
         return "max_length" if self.args.pad_to_max_length else False
 
     def _columns(self, task: str, dataset: Dataset, may_lack_tags: bool = False) -> tuple[str, str | None]:
-        args = self.args
+        args = self.args_of(task)
         names = (args.text_column_name, args.label_column_name, args.label_by_default)
         return find_columns(task, dataset, *names, bool(args.tag_names), may_lack_tags)
 
     def _tagged(self, task: str, dataset: Dataset, split: str) -> TaggedWords:
         text, column = self._columns(task, dataset, may_lack_tags=split == "test")
-        names = self.args.tag_names or ()
-        scheme, renamed = self.args.tag_scheme, self._map.of(task)
+        names, scheme, renamed = self.args_of(task).tag_names or (), self.args_of(task).tag_scheme, self._map.of(task)
         return TaggedWords(dataset, text, column or "", task, split, scheme, self.labels or (), names, renamed)
 
     def _entities(self, tags: Tags) -> list[list[str]]:
