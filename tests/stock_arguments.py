@@ -282,7 +282,7 @@ ENTRIES: dict[str, Entry] = {
     "liger_kernel_config": refused(
         '{"rope": true}', by="argument --liger_kernel_config", because="the command line takes no such value"
     ),
-    "use_cache": Entry(("True",), "stands in config.json", that(lambda seen: seen.json("config.json")["use_cache"])),
+    "use_cache": Entry(("True",), "stands in config.json", that(lambda seen: seen.config["use_cache"])),
     "use_cpu": left_out(DEVICES),
     "torch_empty_cache_steps": left_out(DEVICES),
     "full_determinism": Entry(

@@ -18,20 +18,35 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import EvalLoopContainer
 from transformers.utils import ModelOutput
 
-from tests.scripts import SAMPLES, Place, sample_place, words_of_sample, write_model
+from tests.scripts import SAMPLES, Place, sample_place, words_of_sample, write, write_model
 
-SCRIPTS = ["run_ner", "run_qa", "run_xnli", pytest.param("run_glue", marks=pytest.mark.slow)]
+SCRIPTS = [
+    "run_ner", "run_qa", "run_xnli",
+    *(pytest.param(script, marks=pytest.mark.slow) for script in ("run_glue", "run_multitask")),
+]  # fmt: skip
 """The scripts; what holds of pairs in `run_xnli` holds in `run_glue`, of which they are a case."""
 SAMPLES_OF = {"run_ner": "ner", "run_qa": "qa", "run_xnli": "nli"}
 """The bundled sample of each, with one head for all languages."""
-METRICS = {"run_ner": "de_accuracy", "run_qa": "de_f1", "run_xnli": "de_accuracy", "run_glue": "de_accuracy"}
+METRICS = {"run_ner": "de_accuracy", "run_qa": "de_f1", "run_xnli": "de_accuracy", "run_glue": "de_accuracy",
+           "run_multitask": "de_accuracy"}  # fmt: skip
 """A metric of each, which goes where an argument is `METRIC`."""
 ALWAYS = (
-    "--eval_languages", "de", "sw", "--do_train", "--do_eval", "--do_predict", "--max_train_samples", "12",
-    "--max_eval_samples", "7", "--max_predict_samples", "5", "--per_device_eval_batch_size", "2", "--inner_steps", "1",
+    "--do_train", "--do_eval", "--do_predict", "--per_device_eval_batch_size", "2", "--inner_steps", "1",
     "--outer_learning_rate", "0.5", "--max_steps", "4", "--logging_steps", "1", "--save_strategy", "no",
 )  # fmt: skip
 """A run of 4 outer updates."""
+SAMPLES_OF_TASKS = {"max_train_samples": 12, "max_eval_samples": 7, "max_predict_samples": 5}
+DATA = (
+    "--eval_languages",
+    "de",
+    "sw",
+    *(str(part) for name, n in SAMPLES_OF_TASKS.items() for part in (f"--{name}", n)),
+)
+TASKS = {
+    task: {"problem": problem, "dataset_name": "sample", "languages": task, **SAMPLES_OF_TASKS}
+    for task, problem in (("de", "ner"), ("sw", "nli"))
+}
+"""What `run_multitask` trains on, with a head each."""
 SHORT_WINDOWS = ("--max_seq_length", "48", "--doc_stride", "16", "--max_train_samples", "4")
 
 Breaks = Callable[[], contextlib.AbstractContextManager[None]]
@@ -61,8 +76,16 @@ class Seen:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        """Of the saved model."""
-        return load_file(self.folder / "model.safetensors")
+        """Of the saved model; of one with several heads, those of each head's folder."""
+        if self.has("model.safetensors"):
+            return load_file(self.folder / "model.safetensors")
+        folders = [path.parent for path in self.folder.glob("[!c]*/model.safetensors")]
+        return {f"{one.name}.{name}": p for one in folders for name, p in load_file(one / "model.safetensors").items()}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Of the saved model; of one with several heads, that of the first task's head."""
+        return self.json("config.json" if self.has("config.json") else "ner/config.json")
 
     @property
     def results(self) -> dict[str, Any]:
@@ -115,10 +138,17 @@ class Seen:
 
 
 def place_of(folder: Path, script: str) -> Place:
-    """German and Swahili of the script's bundled sample; for `run_glue`, of that of pairs, as files."""
+    """German and Swahili of the script's bundled sample; for `run_glue`, of that of pairs, as files.
+
+    For `run_multitask`, German entities and Swahili pairs.
+    """
     if script in SAMPLES_OF:
         return sample_place(folder, script, SAMPLES_OF[script])
-    model = write_model(folder / "model", words=words_of_sample("nli", ["de", "sw"]))
+    words = words_of_sample("nli", ["de", "sw"])
+    if script == "run_multitask":
+        model = write_model(folder / "model", words={*words, *words_of_sample("ner", ["de", "sw"])})
+        return Place(folder, script, model, ["--tasks_file", write(folder / "tasks.yaml", json.dumps(TASKS))])
+    model = write_model(folder / "model", words=words)
     data = [
         part
         for split in ("train", "validation", "test")
@@ -131,6 +161,7 @@ def place_of(folder: Path, script: str) -> Place:
 def run(place: Place, output: str, arguments: Sequence[str], breaks: Breaks = contextlib.nullcontext) -> Seen:
     """A run with `arguments`, in which the model may break; it leaves this process as it was."""
     short = SHORT_WINDOWS if place.script == "run_qa" else ()
+    data = DATA if place.script != "run_multitask" else ()
     arguments = [METRICS[place.script] if argument == "METRIC" else argument for argument in arguments]
     out, err = io.StringIO(), io.StringIO()
     before, handler = dict(os.environ), logging.StreamHandler(err)
@@ -139,7 +170,7 @@ def run(place: Place, output: str, arguments: Sequence[str], breaks: Breaks = co
     logger.addHandler(handler)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _watching() as watched, breaks():
-            code = place.main(*place.arguments(output, *ALWAYS, *short, *arguments))
+            code = place.main(*place.arguments(output, *ALWAYS, *data, *short, *arguments))
         deterministic = torch.are_deterministic_algorithms_enabled()
     finally:
         logger.removeHandler(handler)
@@ -178,7 +209,7 @@ def _watching() -> Iterator[_Watched]:
 
 
 @contextlib.contextmanager
-def _after_forward_passes(hook: Callable[[ModelOutput, int], Any]) -> Iterator[None]:
+def after_forward_passes(hook: Callable[[ModelOutput, int], Any]) -> Iterator[None]:
     """While a model trains, `hook` is given its output and the number of its inputs' rows, and may change it."""
 
     def after(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -199,7 +230,7 @@ def memory_for_two() -> contextlib.AbstractContextManager[None]:
         if rows > 2:
             raise RuntimeError("CUDA out of memory.")
 
-    return _after_forward_passes(fail)
+    return after_forward_passes(fail)
 
 
 def not_finite_from_step_2() -> contextlib.AbstractContextManager[None]:
@@ -211,4 +242,4 @@ def not_finite_from_step_2() -> contextlib.AbstractContextManager[None]:
         factor = 1.0 if len(passed) == 1 else float("nan")
         return type(output)(**{name: value * factor for name, value in output.items()})
 
-    return _after_forward_passes(spoil)
+    return after_forward_passes(spoil)

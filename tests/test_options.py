@@ -1,17 +1,20 @@
 """Options of the stock trainer that meet the methods: they work, or are refused by name."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import BertForTokenClassification
+from transformers import BertForTokenClassification, TrainerCallback
 
 from hf_seqreptile import InputError
+from hf_seqreptile.training.trainer import MultiTaskMixin
 from tests import tiny
-from tests.stock_runs import memory_for_two
+from tests.stock_runs import after_forward_passes, memory_for_two
 
 KINDS = pytest.mark.parametrize("method", ["seq_reptile", "mtl", "pcgrad"])
 """A method of each kind, where the others have nothing of their own."""
@@ -200,10 +203,10 @@ def test_loader_processes_that_persist_change_nothing(tmp_path, method):
 def test_a_batch_that_was_found_to_fit_is_that_of_the_run(tmp_path, method):
     """It ends where a run with that batch ends, also where it is continued."""
     if method == "swep":
-        pytest.skip("draws noise in the attempts too")
+        pytest.skip("passes batches at twice their size")
     settings = saving(method, auto_find_batch_size=True, per_device_train_batch_size=8)
     found, given, continued = (
-        tiny.trainer(tmp_path / name, dropout=0.0, **changes)
+        tiny.trainer(tmp_path / name, **changes)
         for name, changes in (
             ("found", settings),
             ("given", saving(method, per_device_train_batch_size=2)),
@@ -217,3 +220,59 @@ def test_a_batch_that_was_found_to_fit_is_that_of_the_run(tmp_path, method):
         tiny.train(continued, resume_from_checkpoint=str(tmp_path / "found" / "checkpoint-12"))
     for trainer in (found, continued):
         tiny.assert_equal(tiny.weights(trainer.model), tiny.weights(given.model))
+
+
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "mtl", "gradnorm"))
+def test_a_run_begins_anew_where_a_later_batch_does_not_fit(tmp_path, method):
+    """From the weights and random numbers of the start; a checkpoint of the attempt that failed leaves no trace."""
+    if method == "swep":
+        pytest.skip("passes batches at twice their size")
+    settings = saving(method, auto_find_batch_size=True, per_device_train_batch_size=4, max_steps=24)
+    given = tiny.trainer(tmp_path / "given", **saving(method, per_device_train_batch_size=3, max_steps=24))
+    found, continued = (tiny.trainer(tmp_path / "found", **settings) for _ in range(2))
+    draws = 14 * found.tasks_per_step
+    with memory_for_fewer_rows_later(4, draws):
+        tiny.train(found)
+        tiny.train(given)
+    assert found._train_batch_size == 3
+    tiny.assert_equal(tiny.weights(found.model), tiny.weights(given.model))
+    # As if it had been killed between its checkpoint and the batch that fails.
+    killed = tiny.trainer(tmp_path / "killed", **settings)
+    with stops_at(killed, 13), pytest.raises(KeyboardInterrupt):
+        tiny.train(killed)
+    continued = tiny.trainer(tmp_path / "killed", **settings)
+    with memory_for_fewer_rows_later(4, draws - 12 * found.tasks_per_step):
+        tiny.train(continued, resume_from_checkpoint=True)
+    assert continued._train_batch_size == 3
+    tiny.assert_equal(tiny.weights(continued.model), tiny.weights(given.model))
+
+
+def test_a_batch_of_one_that_does_not_fit_is_said(tmp_path):
+    trainer = tiny.trainer(tmp_path, auto_find_batch_size=True)
+    with memory_for_fewer_rows_later(1, 0), pytest.raises(InputError, match="Not even a batch of one example fits"):
+        trainer.train()
+
+
+def memory_for_fewer_rows_later(rows: int, batches: int) -> contextlib.AbstractContextManager[None]:
+    """Batches of so many rows or more fit into memory for some batches, and then no more."""
+    passed = []
+
+    def fail(output: Any, own: int) -> None:
+        passed.append(own)
+        if own >= rows and len(passed) > batches:
+            raise RuntimeError("CUDA out of memory.")
+
+    return after_forward_passes(fail)
+
+
+@contextlib.contextmanager
+def stops_at(trainer: MultiTaskMixin, step: int) -> Iterator[None]:
+    """A run that is interrupted in front of that step."""
+
+    class Stop(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == step:
+                raise KeyboardInterrupt
+
+    trainer.add_callback(Stop())
+    yield

@@ -78,7 +78,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
                 **of_run.for_trainer(tokenizer),
             )
             if args.do_train:
-                train(trainer)
+                train(trainer, of_run)
             metrics: dict[str, float] = {}
             if args.do_eval:
                 metrics |= evaluate(trainer, features["validation"], of_run, run_args.save_example_sums)

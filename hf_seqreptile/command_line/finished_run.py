@@ -28,7 +28,7 @@ from ..scores import (
 )
 from ..training.trainer import MultiTaskMixin
 from ..training.training_args import MultiTaskTrainingArguments
-from .steps import Run
+from .steps import Run, counts_of
 
 
 @dataclass
@@ -130,6 +130,8 @@ def finish(
                 texts=_number_of_texts(run, problem),
                 tasks_are_languages=problem.tasks_are_languages,
                 name=trainer.hub_model_id,
+                data_notes=problem.card_notes,
+                counts={split: counts_of(problem, split, run.tasks[split]) for split in run.tasks},
             )
     return finished
 

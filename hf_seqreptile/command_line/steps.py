@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +119,18 @@ def plan_runs(args: MultiTaskTrainingArguments, tasks: Splits, languages: Sequen
     return runs
 
 
-def train(trainer: MultiTaskMixin) -> None:
+def counts_of(problem: Problem, split: str, tasks: Iterable[str]) -> dict[str, dict[str, int]]:
+    """What the problem counted in a split, by task."""
+    found = {task: problem.of_task(task).counts.get(split, {}).get(task, {}) for task in tasks}
+    return {task: dict(own) for task, own in found.items() if own}
+
+
+def _count_metrics(problem: Problem, split: str, prefix: str, tasks: Iterable[str]) -> dict[str, float]:
+    counts = counts_of(problem, split, tasks)
+    return {f"{prefix}_{task}_{name}": number for task, own in counts.items() for name, number in own.items()}
+
+
+def train(trainer: MultiTaskMixin, problem: Problem) -> None:
     """Train from the start or from the newest complete checkpoint, and save the model, metrics and state."""
     folder = trainer.args.folder
     checkpoint = trainer.args.resume_from_checkpoint
@@ -154,6 +165,7 @@ def train(trainer: MultiTaskMixin) -> None:
     sizes = trainer.tasks.sizes if trainer.tasks is not None else {}
     metrics = dict(result.metrics) | {"train_samples": len(trainer.tasks or ())}
     metrics |= {f"train_{task}_samples": size for task, size in sizes.items()}
+    metrics |= _count_metrics(problem, "train", "train", sizes)
     trainer.save_metrics("train", metrics)
     trainer.save_state()
 
@@ -183,6 +195,7 @@ def evaluate(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem, with_sums:
         _write_predictions(trainer, problem, "eval", tasks, task, prediction, with_sums)
 
     metrics = trainer.evaluate(dict(tasks), on_prediction=save) | {"eval_samples": _examples(tasks)}
+    metrics |= _count_metrics(problem, "validation", "eval", tasks)
     trainer.save_metrics("eval", metrics)
     return metrics
 
@@ -196,6 +209,7 @@ def predict(trainer: MultiTaskMixin, tasks: Tasks, problem: Problem, with_sums: 
         _write_predictions(trainer, problem, "predict", tasks, task, prediction, with_sums)
     metrics |= average_over_tasks(metrics, list(tasks), "predict")
     metrics |= {"predict_samples": _examples(tasks)}
+    metrics |= _count_metrics(problem, "test", "predict", tasks)
     trainer.save_metrics("predict", metrics)
     return metrics
 

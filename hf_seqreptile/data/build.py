@@ -1,5 +1,6 @@
 """From the rows of a file to a Dataset in the Arrow cache of `datasets`."""
 
+import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 _ROWS_AT_ONCE = 1000
+_LEFT_OUT = "columns with values of several types"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,22 @@ def build_from_rows(
         split=split,
     )
     builder.needed = columns
-    return build(builder, path, split, cache)
+    dataset = build(builder, path, split, cache)
+    for name, row in left_out_columns(dataset).items():
+        logger.warning(
+            "%s, row %d: the column %r has another type of value than before. It is left out; nothing reads it.",
+            path, row, name,
+        )  # fmt: skip
+    return dataset
+
+
+def left_out_columns(dataset: Dataset) -> dict[str, int]:
+    """The columns that a file has beside those of its dataset, and the row that has another type of value each."""
+    try:
+        found = json.loads(dataset.info.description)[_LEFT_OUT]
+    except (ValueError, TypeError, KeyError):
+        return {}
+    return dict(found)
 
 
 @lru_cache(maxsize=1)
@@ -97,11 +114,17 @@ class _RowBuilder(Generator):
     def _split_generators(self, dl_manager: Any) -> Any:
         if self.info.features is None:
             path = self.config.gen_kwargs["path"]
-            self.info.features = _infer_features(self.config.generator(**self.config.gen_kwargs), path, self.needed)
+            rows = self.config.generator(**self.config.gen_kwargs)
+            self.info.features, left_out = _infer_features(rows, path, self.needed)
+            if left_out:
+                # Where the cache keeps it.
+                self.info.description = json.dumps({_LEFT_OUT: left_out})
         return super()._split_generators(dl_manager)
 
 
-def _infer_features(rows: Iterator[Row], path: Path, needed: Collection[str] | None) -> Features:
+def _infer_features(
+    rows: Iterator[Row], path: Path, needed: Collection[str] | None
+) -> tuple[Features, dict[str, int]]:
     schema = pa.schema([])
     left_out: dict[str, int] = {}
     seen = 0
@@ -118,12 +141,7 @@ def _infer_features(rows: Iterator[Row], path: Path, needed: Collection[str] | N
         seen += len(block)
     if not seen:
         raise InputError(f"{path} holds no examples. Put some into it, or leave it out.")
-    for name, row in left_out.items():
-        logger.warning(
-            "%s, row %d: the column %r has another type of value than before. It is left out; nothing reads it.",
-            path, row, name,
-        )  # fmt: skip
-    return Features.from_arrow_schema(schema)
+    return Features.from_arrow_schema(schema), left_out
 
 
 def _without(rows: list[Row], left_out: Collection[str]) -> list[Row]:

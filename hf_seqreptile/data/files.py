@@ -10,6 +10,7 @@ from .build import Cache
 from .columns import split_by_column, split_by_id, tell_of_ids
 from .formats import SUFFIXES, Reading, check_file, read_file
 from .names import SPLIT_NAMES, check_task_name, split_and_task, unknown_name
+from .source import NoSuchSplitError
 
 _ALL_STEMS = {stem for stems in SPLIT_NAMES.values() for stem in stems}
 ONE_TASK = "all"
@@ -61,7 +62,7 @@ class FileSource:
         if task not in known:
             raise unknown_name(task, known, argument)
         mend = "Name" if self._argument else f"Add `{task}=path` to --{split}_file, or name"
-        raise InputError(
+        raise NoSuchSplitError(
             f"Task {task!r} has no {split} data. {mend} the tasks that have some with "
             f"--{'languages' if split == 'train' else 'eval_languages'}: {', '.join(self.tasks(split)) or 'none has'}."
         )
@@ -92,10 +93,13 @@ class FileSource:
             check_file(file)
         if list(paths.values()) != [path]:
             return paths
-        by_id = split_by_id(self._read_file(path, split), self._wanted) if self._id_names_task else None
-        if by_id:
-            tell_of_ids(by_id, str(path))
-        return by_id or ({ONE_TASK: path} if self._is_one_task else paths)
+        content: Path | Dataset = path
+        if self._id_names_task:
+            content = self._read_file(path, split)
+            if by_id := split_by_id(content, self._wanted):
+                tell_of_ids(by_id, str(path))
+                return by_id
+        return {ONE_TASK if self._is_one_task else next(iter(paths)): content}
 
     @property
     def _is_one_task(self) -> bool:

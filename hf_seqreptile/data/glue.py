@@ -11,6 +11,7 @@ from .build import Cache, build_from_rows
 from .glue_files import MSR, Columns, dev_ids, read_glue, read_msr
 from .names import SPLIT_NAMES, unknown_name
 from .repository import Repository
+from .source import NoSuchSplitError
 
 GLUE = "nyu-mll/glue"
 """Its id on the Hub."""
@@ -104,7 +105,7 @@ class GlueSource:
         if task not in TASKS:
             raise unknown_name(task, TASKS, argument, kind="task")
         if task == MISMATCHED and split == "train":
-            raise InputError(f"{argument}: {MISMATCHED} has no training examples of its own; name mnli.")
+            raise NoSuchSplitError(f"{argument}: {MISMATCHED} has no training examples of its own; name mnli.")
 
     def read(self, task: str, split: str) -> Dataset:
         """All examples of a task, with columns and labels as on the Hub; labels that GLUE keeps hidden are null."""
@@ -138,7 +139,7 @@ class GlueSource:
                 read_msr, msr, split, self._cache, of.features, texts=of.texts, names=of.in_files, labels=of.labels,
                 held_out=held_out, wants_held_out=split == "validation",
             )  # fmt: skip
-        raise InputError(
+        raise NoSuchSplitError(
             f"{place} holds no {' or '.join(f'{stem}.tsv' for stem in stems)}. Leave the task out, or do without "
             f"{split} data."
         )

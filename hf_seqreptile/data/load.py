@@ -16,7 +16,7 @@ from .hub import HubSource
 from .limits import check_limits, parse_limits, take_first
 from .names import check_distinct, check_task_name
 from .sample import sample_source
-from .source import Source
+from .source import NoSuchSplitError, Source
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ def _choose_tasks(args: DataArguments, source: Source, split: str) -> list[str]:
     tasks = named or (like_training and source.tasks("train")) or source.tasks(split)
     if not tasks:
         mend = "Choose a dataset that has some." if args.dataset_name else f"Add --{split}_file name=path."
-        raise InputError(f"No {split} data. {mend}")
+        raise NoSuchSplitError(f"No {split} data. {mend}")
     for task in tasks:
         check_task_name(task, argument)
         source.check(task, split, argument)
@@ -203,4 +203,4 @@ def _read(source: Source, task: str, split: str) -> Dataset:
     try:
         return source.read(task, split)
     except InputError as error:
-        raise InputError(f"Task {task!r}, {split} data: {error}") from error.__cause__
+        raise type(error)(f"Task {task!r}, {split} data: {error}") from error.__cause__

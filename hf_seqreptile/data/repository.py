@@ -13,6 +13,7 @@ from ..errors import InputError
 from .build import Cache
 from .names import unknown_name
 from .parquet_copy import copied_configs, download_copy
+from .source import NoSuchSplitError
 
 
 class Repository:
@@ -61,7 +62,7 @@ class Repository:
         """All examples of a split of what `load` returned, at least one."""
         splits = builder.info.splits
         if split not in splits:
-            raise InputError(
+            raise NoSuchSplitError(
                 f"{self.origin} has no split {split!r}, only {', '.join(splits)}. Do without {split} "
                 f"data, or give files for all splits (--{split}_file name=path) instead."
             )

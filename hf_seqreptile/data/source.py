@@ -4,6 +4,12 @@ from typing import Protocol
 
 from datasets import Dataset
 
+from ..errors import InputError
+
+
+class NoSuchSplitError(InputError):
+    """The data is there, but not of that split."""
+
 
 class Source(Protocol):
     """Where examples come from."""

@@ -1,7 +1,7 @@
 """Tags of words: which scheme they are written in, which are none, and one scheme for all of entities."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 PREFIX_SCHEMES = {"iob1": "BI", "iob2": "BI", "iobes": "BIES", "bilou": "BILU"}
@@ -9,6 +9,8 @@ PREFIX_SCHEMES = {"iob1": "BI", "iob2": "BI", "iobes": "BIES", "bilou": "BILU"}
 TAG_SCHEMES = (*PREFIX_SCHEMES, "io", "none")
 """`io`: runs of equal tags are entities, and `O` is outside of them; `none`: each tag stands for itself."""
 OUTSIDE = "O"
+NO_NAMES: Mapping[str, str] = {}
+"""Of types that keep theirs."""
 _LAST_AND_ONLY = {"iobes": ("E", "S"), "bilou": ("L", "U")}
 
 _LETTERS = "BIESLU"
@@ -119,19 +121,35 @@ def to_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
     return converted
 
 
-def in_scheme(tags: Sequence[str], scheme: str, learnt: str) -> list[str]:
+def in_scheme(tags: Sequence[str], scheme: str, learnt: str, renamed: Mapping[str, str] = NO_NAMES) -> list[str]:
     """A sentence's tags as the model learns them.
 
     Args:
         tags: none of which is odd.
         scheme: that they are written in, one of `TAG_SCHEMES`.
         learnt: the scheme of the labels, one of these but `iob1`.
+        renamed: other names of types; those that are `O` are outside. Entities that touch stay apart.
     """
     if learnt in PREFIX_SCHEMES:
-        return _from_iob2(to_iob2(tags, scheme), learnt)
+        return _from_iob2(rename(to_iob2(tags, scheme), renamed, "iob2"), learnt)
     if learnt == "io" and scheme in PREFIX_SCHEMES:
-        return [tag if tag == OUTSIDE else position_and_type(tag, scheme)[1] for tag in tags]
-    return list(tags)
+        tags = [tag if tag == OUTSIDE else position_and_type(tag, scheme)[1] for tag in tags]
+    return rename(tags, renamed, learnt)
+
+
+def rename(tags: Sequence[str], renamed: Mapping[str, str], scheme: str) -> list[str]:
+    """Tags of a scheme, with other names of types."""
+    if not renamed:
+        return list(tags)
+    parts = [(tag, *position_and_type(tag, scheme)) for tag in tags]
+    return [_renamed(tag, position, name, renamed, scheme) for tag, position, name in parts]
+
+
+def _renamed(tag: str, position: str, name: str, renamed: Mapping[str, str], scheme: str) -> str:
+    if name not in renamed or (tag == OUTSIDE and scheme != "none"):
+        return tag
+    new = renamed[name]
+    return with_position(position, new) if scheme in PREFIX_SCHEMES and new != OUTSIDE else new
 
 
 def _from_iob2(tags: list[str], scheme: str) -> list[str]:

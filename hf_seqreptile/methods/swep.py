@@ -157,6 +157,11 @@ class SWEPMixin(MultiTaskMixin):
             with damage_explained(checkpoint):
                 self.network.load_state_dict(load_file(Path(checkpoint) / PERTURBATION_FILE))
 
+    def restore_multitask_state(self, saved: dict[str, Any] | None) -> None:
+        """As in the parent."""
+        super().restore_multitask_state(saved)
+        self._kl_sums.zero_()
+
     def plan(self, optimizer_steps: int) -> TrainingPlan:
         """As in the parent, with the cost."""
         plan = super().plan(optimizer_steps)

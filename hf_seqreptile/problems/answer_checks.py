@@ -35,6 +35,11 @@ class QuestionRows:
         """Whether answers must be where they are said to be: scores need their texts alone."""
         return self.split == "train"
 
+    @property
+    def may_be_unanswered(self) -> bool:
+        """Whether the answers to some questions may be unknown, which are then predicted, and not scored."""
+        return self.split == "test" and not self.may_be_impossible
+
     @classmethod
     def of(cls, dataset: Dataset, task: str, split: str, may_be_impossible: bool) -> "QuestionRows":
         """The rows of a dataset, after checking its columns and, unless it is for training, that ids are distinct.
@@ -53,6 +58,12 @@ class QuestionRows:
         if split != "train" and "id" in dataset.column_names:
             _check_distinct(dataset["id"], where)
         return cls(task, split, may_be_impossible, known)
+
+    def unanswered(self, dataset: Dataset) -> int:
+        """How many questions have no answer, where those of others are known."""
+        if not (self.have_answers and self.may_be_unanswered):
+            return 0
+        return sum(not _names_one(value) for value in dataset["answers"])
 
     def misplaced(self, dataset: Dataset) -> list[int]:
         """The rows, from 0, of which an answer is not where its start says, whatever else is wrong."""
@@ -86,6 +97,8 @@ class QuestionRows:
             columns["answers"] = [
                 _answers(value, place, self.need_starts) for value, place in zip(rows["answers"], places, strict=True)
             ]
+            if self.may_be_unanswered:
+                columns["answers"] = [value or {"text": [], "answer_start": []} for value in columns["answers"]]
         for i, place in enumerate(places):
             self._check({name: values[i] for name, values in columns.items()}, place)
         for i in windows.long_questions(questions):
@@ -111,7 +124,7 @@ class QuestionRows:
             raise InputError(f"{place}: an empty value (null) in the column `answers`; fill it in or delete the row.")
         if len(texts) != len(starts) and self.need_starts:
             raise InputError(f"{place}: {len(texts)} answers, but {len(starts)} values of answer_start.")
-        if not texts and not self.may_be_impossible:
+        if not texts and not (self.may_be_impossible or self.may_be_unanswered):
             raise InputError(
                 f"{place}: no answer. Where questions may have none, add --version_2_with_negative; else give one or "
                 f"delete the row."

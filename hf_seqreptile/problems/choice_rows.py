@@ -18,7 +18,8 @@ CHOICES = ("choices", "endings", "options")
 LABELS = ("label", "answerKey")
 WRITTEN_OUT = {"cause": "What was the cause?", "effect": "What was the effect?"}
 """What COPA's questions stand for."""
-_NUMBERED = re.compile(r"(choice|ending|answer|option|solution|sol)_?(\d)")
+_NUMBERED_KINDS = ("choice", "ending", "answer", "option", "solution", "sol")
+_NUMBERED = re.compile(rf"({'|'.join(_NUMBERED_KINDS)})_?(\d)")
 _NUMBER = re.compile(r"\d+(?:\.0)?")
 
 
@@ -105,6 +106,17 @@ def find_choice_columns(
         )
     label = label or _first(names, LABELS) or LABELS[0]
     return ChoiceColumns(context, question, tuple(choices or found[0]), label)
+
+
+def choice_columns_that_may_be_read(
+    context: str | None, question: str | None, choices: Sequence[str] | None, label: str | None
+) -> frozenset[str]:
+    """All columns that [`find_choice_columns`] may find, given the same."""
+    numbered = [f"{kind}{sign}{digit}" for kind in _NUMBERED_KINDS for sign in ("", "_") for digit in range(10)]
+    return frozenset({
+        *([context] if context else CONTEXTS), *([question] if question else QUESTIONS),
+        *(choices or (*CHOICES, *numbered)), *([label] if label else LABELS),
+    })  # fmt: skip
 
 
 def read_row(row: Mapping[str, Any], columns: ChoiceColumns, place: str) -> ChoiceRow:

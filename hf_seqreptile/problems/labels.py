@@ -83,7 +83,8 @@ def task_with_all_labels(labels_by_task: Mapping[str, Collection[str]]) -> str:
         if extra := own - sets[largest]:
             raise InputError(
                 f"The label sets differ: task {task!r} has {sorted(extra)}, which task {largest!r} lacks; that one "
-                f"has {sorted(sets[largest])}. Give both the same labels."
+                f"has {sorted(sets[largest])}. Give both the same labels; or learn all with --unite_labels, or map "
+                f"some with --label_map old=new."
             )
     return largest
 

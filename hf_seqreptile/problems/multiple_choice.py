@@ -17,7 +17,7 @@ from ..metrics.classes import accuracy
 from ..metrics.example_sums import ExampleSums, of_means
 from ..scores import Metric
 from .choice_features import NUM_CHOICES, ChoiceCollator, choice_loss, encode_choices
-from .choice_rows import ChoiceColumns, find_choice_columns, is_unlabelled, read_row
+from .choice_rows import ChoiceColumns, choice_columns_that_may_be_read, find_choice_columns, is_unlabelled, read_row
 from .labels import warn_of_missing_labels
 from .problem import IS_CUT, Problem, Splits, Tasks
 from .text_features import LABEL_IDS
@@ -54,6 +54,13 @@ class MultipleChoiceArguments(DataArguments):
         default=False, metadata={"help": "Pad every choice to the maximum, not to the longest of its batch."}
     )
 
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """As in the parent."""
+        names = (self.context_column_name, self.question_column_name, self.choices_column_names)
+        found = choice_columns_that_may_be_read(*names, self.label_column_name)
+        return found | ({self.task_column} if self.task_column else set())
+
 
 class MultipleChoice(Problem):
     """Turns rows of two or more choices into features, and what the model predicts into the numbers of choices.
@@ -75,8 +82,13 @@ class MultipleChoice(Problem):
     metric = Metric("accuracy")
     without_effect: Mapping[str, str] = {"label_smoothing_factor": "the loss over the choices smooths no labels"}
 
-    def __init__(self, tasks: Splits, args: MultipleChoiceArguments) -> None:
-        super().__init__(tasks, args)
+    def __init__(
+        self,
+        tasks: Splits,
+        args: MultipleChoiceArguments,
+        args_of_tasks: Mapping[str, MultipleChoiceArguments] | None = None,
+    ) -> None:
+        super().__init__(tasks, args, args_of_tasks)
         for split, of_split in tasks.items():
             for task, dataset in of_split.items():
                 self._columns(task, dataset, needs_label=split != "test")
@@ -185,7 +197,7 @@ class MultipleChoice(Problem):
         (folder / f"predictions{suffix}.txt").write_text(text, encoding="utf-8")
 
     def _columns(self, task: str, dataset: Dataset, needs_label: bool = False) -> ChoiceColumns:
-        args = self.args
+        args = self.args_of(task)
         names = (args.context_column_name, args.question_column_name, args.choices_column_names)
         label = args.label_column_name if needs_label or args.label_column_name in dataset.column_names else None
         columns = find_choice_columns(task, dataset, *names, label)

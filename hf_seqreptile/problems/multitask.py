@@ -1,18 +1,19 @@
 """Tasks of different kinds in one run, as a tasks' file names them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from datasets import Dataset
 
 from ..data.load import check_data_arguments, load_all_rows, take_samples
+from ..data.source import NoSuchSplitError
 from ..errors import InputError
 from .problem import Splits
 from .several_heads import SeveralHeads, tasks_of_head
-from .tasks_file import TaskEntry, read_tasks_file
+from .tasks_file import OWN_TO_DATA, TaskEntry, read_tasks_file
 
 
 @dataclass
@@ -86,14 +87,21 @@ class Multitask(SeveralHeads):
         for split in splits:
             if not rows[split]:
                 raise InputError(f"{args.tasks_file}: no task has {split} data. Add `{split}_file` to one.")
+        missing = _missing(rows, [entry.name for entry in entries])
+        with_rows = [any(own.values()) for own in of_entries]
+        entries = [entry for entry, has_rows in zip(entries, with_rows, strict=True) if has_rows]
+        of_entries = [own for own, has_rows in zip(of_entries, with_rows, strict=True) if has_rows]
         heads = {entry.name: entry.head for entry in entries}
-        # The entries of a head agree in all that its problem depends on.
+        # The entries of a head agree in all that its problem depends on but for columns and names, their data's own.
         first = {entry.head: entry for entry in reversed(entries)}
+        problems = {}
+        for head in dict.fromkeys(heads.values()):
+            own = tasks_of_head(rows, heads, head)
+            differing = _own_arguments([entry for entry in entries if entry.head == head])
+            first[head].problem.check_labels(own, first[head].args, differing)
+            problems[head] = first[head].problem(own, first[head].args, *([differing] if differing else []))
         made = cls(
-            {
-                head: first[head].problem(tasks_of_head(rows, heads, head), first[head].args)
-                for head in dict.fromkeys(heads.values())
-            },
+            problems,
             heads,
             args_of_tasks={entry.name: entry.args for entry in entries},
             metric_of_tasks={entry.name: entry.metric for entry in entries if entry.metric},
@@ -102,17 +110,41 @@ class Multitask(SeveralHeads):
         batches = [f"{entry.name}={entry.batch_size}" for entry in entries if entry.batch_size is not None]
         given = {"task_weights": weights, "task_batch_sizes": batches}
         made.task_arguments = {name: items for name, items in given.items() if items}
-        made.notes = [*_missing(rows, heads), *made.notes]
+        made.notes = [*missing, *made.notes]
         samples = [take_samples(own, entry.args) for own, entry in zip(of_entries, entries, strict=True)]
         return made, _together(samples, splits)
+
+
+def _own_arguments(entries: Sequence[TaskEntry]) -> dict[str, Any]:
+    """The arguments of each entry of a head, where they differ in what is its data's own."""
+
+    def own(entry: TaskEntry) -> dict[str, Any]:
+        return {name: value for name, value in vars(entry.args).items() if name in OWN_TO_DATA}
+
+    if all(own(entry) == own(entries[0]) for entry in entries):
+        return {}
+    return {entry.name: entry.args for entry in entries}
 
 
 def _rows(
     entry: TaskEntry, splits: Sequence[str], cache_dir: str | None, token: str | bool | None
 ) -> dict[str, dict[str, Dataset]]:
-    """All rows of a task, by split and its name."""
+    """All rows of a task, by split and its name; a dataset may lack some of the splits."""
+
+    def load(wanted: Sequence[str]) -> dict[str, dict[str, Dataset]]:
+        return load_all_rows(entry.args, wanted, cache_dir=cache_dir, token=token)
+
+    found: dict[str, dict[str, Dataset]] = {}
+    wanted = _splits_of(entry, splits)
     with _named(entry):
-        found = load_all_rows(entry.args, _splits_of(entry, splits), cache_dir=cache_dir, token=token)
+        try:
+            found = load(wanted)
+        except NoSuchSplitError:
+            if entry.args.dataset_name is None:
+                raise
+            for split in wanted:
+                with suppress(NoSuchSplitError):
+                    found |= load([split])
     rows = {}
     for split, tasks in found.items():
         if len(tasks) > 1:

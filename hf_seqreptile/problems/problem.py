@@ -24,8 +24,13 @@ Tasks = Mapping[str, Dataset]
 """A dataset for each task, by name."""
 Splits = Mapping[str, Tasks]
 """The tasks of each split: `train`, `validation`, `test`."""
+Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
+"""Numbers by split, task and name."""
+NO_COUNTS: Counts = {}
 IS_CUT = "is_cut"
 """The column of features that tells whether the model sees only a part of an example."""
+CUT = "cut_examples"
+"""The count of such examples."""
 
 
 class Problem(ABC):
@@ -34,6 +39,7 @@ class Problem(ABC):
     Args:
         tasks: raw datasets by split and task.
         args: an instance of the class's `arguments`.
+        args_of_tasks: a task's own, where its data has other columns or names. Default: `args`.
 
     Raises:
         InputError: data that does not fit the problem.
@@ -63,10 +69,24 @@ class Problem(ABC):
     """What a model of sequences chooses its loss by, as `load_model` takes it."""
     notes: Sequence[str] = ()
     """What a run says of the data, a line each, such as what was recognised in them."""
+    card_notes: Sequence[str] = ()
+    """Those that a model card has too: what was done with the data's labels."""
+    counts: Counts = NO_COUNTS
+    """What was counted when features were made, such as what lies behind cuts, by split, task and name."""
 
     @abstractmethod
-    def __init__(self, tasks: Splits, args: Any) -> None:
+    def __init__(self, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
         self.args = args
+        self.args_of_tasks = dict(args_of_tasks or {})
+
+    def args_of(self, task: str) -> Any:
+        """The arguments that say where the task's data has what."""
+        return self.args_of_tasks.get(task, self.args)
+
+    def count(self, split: str, task: str, name: str, number: int) -> None:
+        """Take a count into the results of a task, as `eval_TASK_NAME`, and, unless it is 0, into the model card."""
+        of_split = self.counts.get(split, {})
+        self.counts = {**self.counts, split: {**of_split, task: {**of_split.get(task, {}), name: number}}}
 
     @classmethod
     def check(cls, args: Any, splits: Sequence[str]) -> None:
@@ -104,6 +124,17 @@ class Problem(ABC):
     def made_of(cls, rows: Splits, args: Any) -> "Problem":
         """The problem of tasks, whose rows say whether they share one head. Default: they do."""
         return cls(rows, args)
+
+    @classmethod
+    def check_labels(cls, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
+        """Refuse what the arguments say of labels that no task has. Default: nothing is said.
+
+        Args:
+            tasks: all rows, by split and task.
+            args: an instance of the class's `arguments`.
+            args_of_tasks: a task's own.
+        """
+        return
 
     def of_run(self, tasks: Splits) -> "Problem":
         """The problem of a run on some of the tasks."""
@@ -208,7 +239,7 @@ class Problem(ABC):
         examples: str,
         lost: str = "",
     ) -> None:
-        """Warn once of all the examples of a split that the model sees only a part of; silent where there are none.
+        """Count the examples that the model sees only a part of, and warn once of all of a split, if there are any.
 
         Args:
             encoded: features with the column `is_cut`.
@@ -218,7 +249,10 @@ class Problem(ABC):
             examples: what the examples are called.
             lost: what else to say, such as what was cut off.
         """
-        cut = sum(sum(dataset[IS_CUT][:]) for dataset in encoded.values())
+        of_tasks = {task: sum(dataset[IS_CUT][:]) for task, dataset in encoded.items()}
+        for task, number in of_tasks.items():
+            self.count(split, task, CUT, number)
+        cut = sum(of_tasks.values())
         if cut:
             limit = "--max_seq_length" if max_length < tokenizer.model_max_length else "all that the model takes"
             every = sum(map(len, encoded.values()))

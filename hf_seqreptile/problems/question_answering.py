@@ -118,8 +118,13 @@ class QuestionAnswering(Problem):
     has_evaluation_loss = False
     without_effect: Mapping[str, str] = {"label_smoothing_factor": "the loss of starts and ends smooths no labels"}
 
-    def __init__(self, tasks: Splits, args: QuestionAnsweringArguments) -> None:
-        super().__init__(tasks, args)
+    def __init__(
+        self,
+        tasks: Splits,
+        args: QuestionAnsweringArguments,
+        args_of_tasks: Mapping[str, QuestionAnsweringArguments] | None = None,
+    ) -> None:
+        super().__init__(tasks, args, args_of_tasks)
         self._last: tuple[Any, AnswerPredictions] | None = None
         for split, of_split in tasks.items():
             for task, dataset in of_split.items():
@@ -146,10 +151,13 @@ class QuestionAnswering(Problem):
         # The tokenizer's first call with new settings changes its state, and with it the cache's key.
         windows.encode([""], [""])
         encoded = {}
-        misplaced = {}
+        misplaced, unanswered = {}, {}
         for task, whole in tasks.items():
             dataset = whole
             rows = QuestionRows.of(dataset, task, split, self.args.version_2_with_negative)
+            if number := rows.unanswered(dataset):
+                unanswered[task] = number
+                self.count(split, task, "unanswered_questions", number)
             if split != "train" or self.args.misplaced_answers == "drop":
                 misplaced[task] = rows.misplaced(dataset)
             if split == "train" and misplaced.get(task):
@@ -169,7 +177,9 @@ class QuestionAnswering(Problem):
                 },
                 features=feature_schema(tokenizer, columns),
             )
-        _warn_of_misplaced(misplaced, split, sum(map(len, tasks.values())))
+        every = sum(map(len, tasks.values()))
+        _warn_of_misplaced(misplaced, split, every)
+        _warn_of_unanswered(unanswered, split, every)
         return encoded
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[Any]], Any]:
@@ -222,7 +232,9 @@ class QuestionAnswering(Problem):
             odds, threshold = answers.null_odds.tolist(), self.args.null_score_diff_threshold
             none_answered = min(0.0, math.nextafter(min(odds), -math.inf))
             return SquadV2Metric().score(answers.best_texts, references, odds, threshold, none_answered)
-        return self._metric(_task_of(dataset)).score(answers.texts, references)
+        # Of some questions of the test split the answers may be unknown.
+        texts, references = _known(answers.texts, references)
+        return self._metric(_task_of(dataset)).score(texts, references)
 
     def example_sums(self, prediction: PredictionOutput, features: Dataset) -> ExampleSums | None:
         """As in the parent, of F1 and of exact match; a question is an example."""
@@ -231,7 +243,10 @@ class QuestionAnswering(Problem):
             return None
         answers = self.predict_answers(prediction.predictions, features)  # type: ignore[arg-type]
         metric = SquadV2Metric() if answers.nulls is not None else self._metric(_task_of(features))
-        scores = metric.of_questions(answers.texts, _references(answers, features))
+        texts, references = answers.texts, _references(answers, features)
+        if answers.nulls is None:
+            texts, references = _known(texts, references)
+        scores = metric.of_questions(texts, references)
         return of_means([f1 if name == "f1" else exact for exact, f1 in scores], name)
 
     def write_predictions(
@@ -298,6 +313,15 @@ def _without(dataset: Dataset, misplaced: Sequence[int], rows: QuestionRows) -> 
     return dataset.select(kept), replace(rows, numbers=kept)
 
 
+def _warn_of_unanswered(unanswered: Mapping[str, int], split: str, every: int) -> None:
+    if of_tasks := [f"{task} {number:,}" for task, number in unanswered.items()]:
+        logger.warning(
+            "%s: %s of %s questions have no answer; they are predicted, but not scored: %s. If it means that they "
+            "have none, add --version_2_with_negative.", split, f"{sum(unanswered.values()):,}", f"{every:,}",
+            ", ".join(of_tasks),
+        )  # fmt: skip
+
+
 def _warn_of_misplaced(misplaced: Mapping[str, Sequence[int]], split: str, every: int) -> None:
     if of_tasks := [f"{task} {len(rows):,}" for task, rows in misplaced.items() if rows]:
         logger.warning(
@@ -317,6 +341,12 @@ def _references(answers: AnswerPredictions, dataset: Dataset) -> list[list[str]]
     """The true answers of each question."""
     true = pc.struct_field(dataset.with_format("arrow", columns=["answers"])[:]["answers"], "text")
     return [true[row].as_py() for row in answers.rows.tolist()]
+
+
+def _known(texts: list[str], references: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Predictions and true answers of the questions that have some."""
+    known = [row for row, answers in enumerate(references) if answers]
+    return [texts[row] for row in known], [references[row] for row in known]
 
 
 def _task_of(dataset: Dataset) -> str:

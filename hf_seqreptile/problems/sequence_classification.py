@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from datasets import Dataset
 
-from ..data.arguments import DataArguments
 from ..errors import InputError
+from .label_map import LabelArguments
 from .problem import Splits
 from .text_arguments import TextClassificationModelArguments
 from .text_classification import TextClassification
@@ -37,7 +37,7 @@ class SequenceClassificationModelArguments(TextClassificationModelArguments):
 
 
 @dataclass
-class SequenceClassificationArguments(DataArguments):
+class SequenceClassificationArguments(LabelArguments):
     """Data arguments of `run_xnli.py`. Without any data named, the dataset is XNLI on the Hub."""
 
     problem: ClassVar[str] = "nli"
@@ -103,7 +103,7 @@ class SequenceClassification(TextClassification):
     def _find_columns(self, task: str, dataset: Dataset) -> TextColumns:
         names = dataset.column_names
         texts = next((pair for pair in _PAIRS if {*pair} <= {*names}), _PAIRS[0])
-        label = next((name for name in _LABELS if name in names), LABEL)
+        label = self._label_column(task, dataset, self.args)
         for column in texts:
             if column not in names:
                 raise InputError(
@@ -125,6 +125,10 @@ class SequenceClassification(TextClassification):
     @property
     def _glue_head(self) -> None:
         return None
+
+    @classmethod
+    def _label_column(cls, task: str, dataset: Dataset, args: Any) -> str:
+        return next((name for name in _LABELS if name in dataset.column_names), LABEL)
 
     def _notes(self, labels: str) -> list[str]:
         return []

@@ -1,7 +1,7 @@
 """Words and their tags in a dataset: in which columns they are, and in which scheme the tags are written."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, LargeList, List, Value
 
-from ..data.tags import OUTSIDE, is_tag, odd_tags, position_and_type, recognised_scheme
+from ..data.build import left_out_columns
+from ..data.tags import OUTSIDE, in_scheme, is_tag, odd_tags, position_and_type, recognised_scheme
 from ..data.text import shown
 from ..errors import InputError
 from .problem import distinct
@@ -32,6 +33,7 @@ class TaggedWords:
         given: the scheme of the tags, where the user names it. Default: the recognised one.
         known: tags that are labels already, and so not odd.
         number_names: what the numbers 0, 1, … are called, where tags are such and the dataset does not say.
+        renamed: other names of types; tags that have one are not odd.
     """
 
     dataset: Dataset
@@ -42,6 +44,7 @@ class TaggedWords:
     given: str | None = None
     known: Collection[str] = ()
     number_names: Sequence[str] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -79,6 +82,7 @@ class TaggedWords:
         """The distinct tags, and those that have a name and may occur elsewhere; none of them is odd."""
         unused = [name for name in self.names or () if name not in self.occurring]
         odd = odd_tags([*self.occurring, *unused], self.given)
+        unused = [name for name in unused if name not in self.renamed]
         return [*self.occurring, *(name for name in unused if name not in odd)]
 
     @cached_property
@@ -88,11 +92,40 @@ class TaggedWords:
         Raises:
             InputError: an odd tag, with its row.
         """
-        odd = {tag: reason for tag, reason in odd_tags(self.occurring, self.given).items() if tag not in self.known}
+        meant = {*self.known, *self.renamed}
+        odd = {tag: reason for tag, reason in odd_tags(self.occurring, self.given).items() if tag not in meant}
         if odd:
             row, tag = self._first_row_with(odd)
             raise InputError(f"{row}: `{shown(tag)}` is not a tag. {odd[tag]}")
         return self.given or recognised_scheme(self.occurring) or recognised_scheme(self.tags)
+
+    @property
+    def types(self) -> set[str]:
+        """The types, or tags where there are none, that occur or have a name, as the data has them."""
+        scheme = self.scheme or "none"
+        return {position_and_type(tag, scheme)[1] for tag in self.tags if tag != OUTSIDE or scheme == "none"}
+
+    def learnt(self, scheme: str, learnt: str) -> set[str]:
+        """The distinct tags that occur, one by one, as they are learnt.
+
+        Args:
+            scheme: of the tags.
+            learnt: that of the labels.
+        """
+        return {in_scheme([tag], scheme, learnt, self.renamed)[0] for tag in self.occurring}
+
+    def count_words(self) -> dict[str, int]:
+        """How many words have a tag of each type, or, where there is no scheme, each tag."""
+        lists = self.dataset.select_columns(self.column).with_format("arrow")[:][self.column].combine_chunks()
+        found: dict[str, int] = {}
+        for one in pc.value_counts(lists.flatten()).to_pylist():
+            tag = one["values"]
+            if self.names is not None:
+                tag = self.names[tag] if tag is not None and tag >= 0 else None
+            if tag is not None and (tag != OUTSIDE or self.scheme == "none"):
+                name = position_and_type(tag, self.scheme or "none")[1]
+                found[name] = found.get(name, 0) + one["counts"]
+        return found
 
     def row_with(self, tag: str) -> str:
         """Which is the first row that has the tag, for messages."""
@@ -199,10 +232,10 @@ def find_columns(
             candidates = [name for name in lists if _holds_only_tags(dataset, name)]
         # The one list that could be meant is refused for what it holds.
         others = [name for name in names if name != text and isinstance(dataset.features[name], List | LargeList)]
-        label = _the_only(task, names, candidates or others, "tags", "label_column_name")
+        label = _the_only(task, dataset, candidates or others, "tags", "label_column_name")
     if text is None:
         candidates = [name for name in lists if name != label and _holds_strings(dataset.features[name])]
-        text = _the_only(task, names, candidates, "words", "text_column_name")
+        text = _the_only(task, dataset, candidates, "words", "text_column_name")
     if text == label:
         raise InputError(f"--text_column_name and --label_column_name both name {text!r}. Give each its own column.")
     _check_features(task, dataset, text, label, may_be_numbers)
@@ -216,7 +249,13 @@ def _words_alone(dataset: Dataset, text: str | None, label: str) -> str | None:
     return words if label not in dataset.column_names and lists == [words] else None
 
 
-def _the_only(task: str, names: Sequence[str], candidates: Sequence[str], what: str, argument: str) -> str:
+def _the_only(task: str, dataset: Dataset, candidates: Sequence[str], what: str, argument: str) -> str:
+    names = dataset.column_names
+    for name, row in left_out_columns(dataset).items():
+        raise InputError(
+            f"Task {task!r}: which column holds the {what} cannot be told: it may be {name!r}, which has another type "
+            f"of value in row {row} than before. Mend the row, or name the column with --{argument}."
+        )
     if len(candidates) == 1:
         return candidates[0]
     which = f"it may be any of {', '.join(candidates)}" if candidates else f"there are {', '.join(names)}"

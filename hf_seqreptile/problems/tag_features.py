@@ -1,16 +1,20 @@
 """Sentences and their words' tags as a model's inputs and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from ..data.tags import entity_spans, in_scheme, to_iob2
+from ..data.tags import OUTSIDE, entity_spans, in_scheme, position_and_type, to_iob2
 from ..data.text import shown
 from ..errors import InputError
 from .labels import mend_of_unknown, misspelled, same_but_for_case
 from .problem import IS_CUT
 
 IGNORED = -100
+TRUE_TAGS = "true_tags"
+"""The column of the tags of all words that have a label, where the model does not know some of their types."""
+TASK = "task"
+"""The column of the task's name, where tags have other names in single tasks."""
 TAG_PLACES = "tag_places"
 """The column that tells, for each word, which of the sentence's labels is its own, counted from 0; -1 if none is."""
 LOST = "lost"
@@ -24,6 +28,9 @@ def encode_rows(
     columns: tuple[str, str | None],
     names: list[str] | None,
     schemes: tuple[str, str],
+    renamed: Mapping[str, str],
+    beside: Sequence[str],
+    task: str | None,
     label2id: dict[str, int],
     where: str,
     max_length: int,
@@ -42,6 +49,9 @@ def encode_rows(
         columns: of words and of tags; without tags, there are no `labels`, and `tag_places` are those of subwords.
         names: the tags' names, where they are numbers.
         schemes: that the tags are written in, and that the labels are in.
+        renamed: other names of types.
+        beside: types for which the model has no labels: `true_tags` has them, and their label is that of `O`.
+        task: its name, if it is needed.
         label2id: of the model.
         where: task and split, for messages.
         max_length: subwords after which a sentence is cut.
@@ -54,31 +64,38 @@ def encode_rows(
     """
     text = rows[columns[0]]
     if columns[1] is None:
-        return _words_alone(text, tokenizer, where, indices, max_length, padding)
+        return _words_alone(text, tokenizer, where, indices, max_length, padding, task)
     tags = rows[columns[1]]
     for i, cells in enumerate(zip(text, tags, strict=True)):
         if any(cell is None or None in cell for cell in cells):
             raise InputError(f"{where}, row {indices[i] + 1}: an empty value (null); fill it in or delete the row.")
     features = tokenizer(text, truncation=True, max_length=max_length, padding=padding, is_split_into_words=True)
     own: dict[str, list] = {"labels": [], TAG_PLACES: [], IS_CUT: [], LOST: []}
+    true_tags = []
+    outside = label2id.get(OUTSIDE, 0)
     for i, (words, row_tags) in enumerate(zip(text, tags, strict=True)):
         if len(words) != len(row_tags):
             what = f"{len(words)} words but {len(row_tags)} tags; give each word one tag."
             raise _wrong_row(where, indices[i], words, what)
         # A ClassLabel's -1 means that the tag was left out.
         spelled = [names[tag] if tag >= 0 else "-1" for tag in row_tags] if names else row_tags
-        learnt = in_scheme(spelled, *schemes)
+        learnt = in_scheme(spelled, *schemes, renamed)
         for tag, label in zip(spelled, learnt, strict=True):
-            if label not in label2id:
+            if label not in label2id and position_and_type(label, schemes[1])[1] not in beside:
                 raise _wrong_row(where, indices[i], words, _of_unknown(tag, label, label2id, for_training))
-        first = [label2id[label] for label in learnt]
+        first = [label2id.get(label, outside) for label in learnt]
         further = _further(learnt, schemes[1], label2id) if all_subwords else None
         labels, places = _of_subwords(features.word_ids(i), first, further)
+        true_tags.append([label for label, place in zip(learnt, places, strict=True) if place >= 0])
         is_cut = bool(features.encodings[i].overflowing)
         lost = _lost(learnt, places, schemes[1]) if is_cut else 0
         for name, value in zip(own, (labels, places, is_cut, lost), strict=True):
             own[name].append(value)
     features = {name: list(values) for name, values in features.items()} | own
+    if beside:
+        features[TRUE_TAGS] = true_tags
+    if task is not None:
+        features[TASK] = [task] * len(text)
     if not for_training:
         return features
     kept = [i for i, row in enumerate(own["labels"]) if any(label != IGNORED for label in row)]
@@ -92,6 +109,7 @@ def _words_alone(
     indices: list[int],
     max_length: int,
     padding: str | bool,
+    task: str | None,
 ) -> dict[str, list]:
     for row, words in enumerate(text):
         if words is None or None in words:
@@ -104,7 +122,8 @@ def _words_alone(
         places.append([first.get(word, -1) for word in range(len(words))])
     is_cut = [bool(encoding.overflowing) for encoding in features.encodings or ()]
     inputs = {name: list(values) for name, values in features.items()}
-    return inputs | {TAG_PLACES: places, IS_CUT: is_cut, LOST: [0] * len(text)}
+    of_task = {TASK: [task] * len(text)} if task is not None else {}
+    return inputs | {TAG_PLACES: places, IS_CUT: is_cut, LOST: [0] * len(text)} | of_task
 
 
 def _wrong_row(where: str, index: int, words: Sequence[str], what: str) -> InputError:

@@ -47,7 +47,11 @@ class TaskSchemes:
         found = {scheme for _, scheme in self._schemes if scheme}
         if not found or found & {*PREFIX_SCHEMES}:
             return "iob2"
-        has_outside = any(OUTSIDE in words.tags for words, _ in self._schemes if not words.given)
+        has_outside = any(
+            OUTSIDE in (*words.tags, *(words.renamed.get(tag) for tag in words.tags))
+            for words, _ in self._schemes
+            if not words.given
+        )
         return "io" if "io" in found or has_outside else "none"
 
     @property
@@ -55,7 +59,8 @@ class TaskSchemes:
         """Each task's tags as they are learnt."""
         found: dict[str, list[str]] = {}
         for words, scheme in self._schemes:
-            learnt = [in_scheme([tag], scheme or self.learnt, self.learnt)[0] for tag in words.tags]
+            given = scheme or self.learnt
+            learnt = [in_scheme([tag], given, self.learnt, words.renamed)[0] for tag in words.tags]
             found.setdefault(words.task, []).extend(learnt)
         return found
 
@@ -93,7 +98,9 @@ class TaskSchemes:
         for words, scheme in self._schemes:
             for tag in words.occurring:
                 if tag != OUTSIDE:
-                    places.setdefault(position_and_type(tag, scheme or "none")[1], (words, tag))
+                    name = position_and_type(tag, scheme or "none")[1]
+                    if (name := words.renamed.get(name, name)) != OUTSIDE:
+                        places.setdefault(name, (words, tag))
         known: list[str] = []
         for name, (words, tag) in places.items():
             if other := same_but_for_case(name, known):
@@ -101,7 +108,9 @@ class TaskSchemes:
             known.append(name)
 
 
-def common_labels(tags_by_task: Mapping[str, Sequence[str]], scheme: str | None = None) -> list[str]:
+def common_labels(
+    tags_by_task: Mapping[str, Sequence[str]], scheme: str | None = None, unite: bool = False
+) -> list[str]:
     """One label list for all tasks: `O`, then `B-` and `I-` of every entity type, or the tags where there are none.
 
     A small task may lack a type, but one task must have them all; otherwise the tasks spell their labels differently.
@@ -109,19 +118,25 @@ def common_labels(tags_by_task: Mapping[str, Sequence[str]], scheme: str | None 
     Args:
         tags_by_task: each task's distinct tags.
         scheme: of all of them. Default: the recognised one.
+        unite: take the types of all tasks, whatever others lack.
 
     Raises:
         InputError: two tasks each have an entity type that the other lacks.
     """
     scheme = scheme or recognised_scheme({tag for tags in tags_by_task.values() for tag in tags}) or "iob2"
-    types = {
-        task: {position_and_type(tag, scheme)[1] for tag in tags if tag != OUTSIDE or scheme == "none"}
-        for task, tags in tags_by_task.items()
-    }
-    names = sorted(types[task_with_all_labels(types)])
+    types = types_by_task(tags_by_task, scheme)
+    names = sorted(set().union(*types.values()) if unite else types[task_with_all_labels(types)])
     if scheme == "none":
         return names
     return [OUTSIDE, *(names if scheme == "io" else labels_of_types(names, "iob2"))]
+
+
+def types_by_task(tags_by_task: Mapping[str, Sequence[str]], scheme: str) -> dict[str, set[str]]:
+    """Each task's types, or tags where there are none."""
+    return {
+        task: {position_and_type(tag, scheme)[1] for tag in tags if tag != OUTSIDE or scheme == "none"}
+        for task, tags in tags_by_task.items()
+    }
 
 
 def labels_of_types(types: Sequence[str], scheme: str) -> list[str]:

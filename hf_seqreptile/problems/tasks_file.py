@@ -131,7 +131,14 @@ def _is_union(kind: Any) -> bool:
     return typing.get_origin(kind) in (typing.Union, types.UnionType)
 
 
-SIZES = {"max_seq_length", "pad_to_max_length", *(field.name for field in dataclasses.fields(DataArguments))}
+OWN_TO_DATA = (
+    "task_name", "text_column_name", "label_column_name", "text_column_names", "context_column_name",
+    "question_column_name", "choices_column_names", "tag_names", "tag_scheme", "label_map",
+)  # fmt: skip
+"""Where in its data a task has what, and what it means there."""
+MAY_DIFFER = {
+    "max_seq_length", "pad_to_max_length", *OWN_TO_DATA, *(field.name for field in dataclasses.fields(DataArguments)),
+}  # fmt: skip
 """What tasks of one head may differ in."""
 
 
@@ -145,7 +152,7 @@ def _check_heads(path: Path, entries: Sequence[TaskEntry]) -> None:
                 f"{entry.head!r}. Give one of them another `head`."
             )
         ours, theirs = vars(entry.args), vars(other.args)
-        if different := [key for key in ours if key not in SIZES and ours[key] != theirs[key]]:
+        if different := [key for key in ours if key not in MAY_DIFFER and ours[key] != theirs[key]]:
             raise InputError(
                 f"{path}: tasks {other.name!r} and {entry.name!r} share the head {entry.head!r} and differ in "
                 f"{different[0]} ({theirs[different[0]]!r}, {ours[different[0]]!r}). Give them the same, or give one "

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..data.arguments import DataArguments
 from ..data.build import Cache
 from ..data.glue import GLUE, HEADS, MISMATCHED, TASKS, GlueSource
 from ..data.names import check_distinct, unknown_name
 from ..data.source import Source
 from ..errors import InputError
 from ..models.loading import ModelArguments
+from .label_map import LabelArguments
+from .text_columns import columns_that_may_be_read
 
 _TASKS = ", ".join(task for task in TASKS if task != MISMATCHED)
 
@@ -24,7 +25,7 @@ class TextClassificationModelArguments(ModelArguments):
 
 
 @dataclass
-class TextClassificationArguments(DataArguments):
+class TextClassificationArguments(LabelArguments):
     """Data arguments of `run_glue.py`."""
 
     problem: ClassVar[str] = "glue"
@@ -90,11 +91,19 @@ class TextClassificationArguments(DataArguments):
         for other in ("train_file", "validation_file", "test_file", "languages", "task_column", "dataset_config_name"):
             if getattr(self, other):
                 raise InputError(f"{argument} names GLUE's tasks, and --{other} others. Leave one of them out.")
+        for other in ("label_map", "unite_labels"):
+            if getattr(self, other):
+                raise InputError(f"{argument}: GLUE's tasks have labels of their own; leave --{other} out.")
         if self.dataset_name not in (None, GLUE):
             raise InputError(f"{argument} names GLUE's tasks, and --dataset_name others. Leave one of them out.")
         self.dataset_name, self.languages = GLUE, self.task_names
         if not (self.eval_languages or self.eval_dataset):
             self.eval_languages = [task for name in self.task_names for task in TASKS if HEADS[task] == name]
+
+    @property
+    def columns_read(self) -> frozenset[str]:
+        """As in the parent."""
+        return columns_that_may_be_read(self.text_column_names, self.label_column_name, [self.task_column])
 
     def own_source(self, cache: Cache, token: str | bool | None) -> Source | None:
         """GLUE, where its tasks are named."""

@@ -1,6 +1,7 @@
 """One text or a pair, with one class of several or a number to predict."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ from ..metrics.correlations import correlations, ranks
 from ..metrics.example_sums import ExampleSums, of_class_f1, of_correlation, of_means
 from ..models.loading import ModelArguments
 from ..scores import Metric
+from .label_map import LabelMap, lacking_labels
 from .labels import (
     defining_splits,
     labels_by_task,
@@ -35,7 +37,7 @@ from .labels import (
 from .problem import IS_CUT, Problem, Splits, Tasks
 from .several_heads import several_heads
 from .text_arguments import TextClassificationArguments, TextClassificationModelArguments
-from .text_columns import TextColumns, check_tasks_named, find_columns
+from .text_columns import TextColumns, check_tasks_named, find_columns, label_column
 from .text_features import LABEL_IDS, encode_rows
 from .text_heads import heads_by_labels
 from .text_labels import (
@@ -83,9 +85,10 @@ class TextClassification(Problem):
     known_labels: ClassVar[Sequence[str]] = ()
     """Names of classes that others must be spelled as, and their order where the data has no others."""
 
-    def __init__(self, tasks: Splits, args: Any) -> None:
-        super().__init__(tasks, args)
+    def __init__(self, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
+        super().__init__(tasks, args, args_of_tasks)
         self._columns: dict[str, TextColumns] = {}
+        self._map = LabelMap.of_tasks(args, self.args_of_tasks, {task for _, task, _ in _each(tasks)})
         for split, task, dataset in _each(tasks):
             if task not in self._columns:
                 self._columns[task] = self._find_columns(task, dataset)
@@ -98,18 +101,19 @@ class TextClassification(Problem):
             return
         found = labels_by_task(tasks, self._names_in)
         defining = [
-            (f"task {task!r}, {split} split", dataset, self._columns_of(task, dataset).label)
+            (f"task {task!r}, {split} split", dataset, self._columns_of(task, dataset).label, self._meanings_of(task))
             for split, task, dataset in _each(defining_splits(tasks))
             if self._has_labels(task, dataset)
         ]
-        check_spelling(defining, self.meanings, self.known_labels)
-        self.labels = common_labels(found, self.known_labels)
+        check_spelling(defining, self.known_labels)
+        self.labels = common_labels(found, self.known_labels, args.unite_labels or "train" not in tasks)
         if "train" in tasks and len(self.labels) < 2:
             raise InputError(
                 f"All training labels are {', '.join(self.labels) or 'missing'}: there is nothing to tell apart. Give "
                 f"rows with other labels too."
             )
-        self.notes = self._notes(f"{len(self.labels)} classes: {shown(', '.join(self.labels))}")
+        self.card_notes = [*self._notes_on_map(tasks), *self._notes_on_union(found)]
+        self.notes = [*self._notes(f"{len(self.labels)} classes: {shown(', '.join(self.labels))}"), *self.card_notes]
 
     @property
     def tasks_are_languages(self) -> bool:  # type: ignore[override]
@@ -132,6 +136,7 @@ class TextClassification(Problem):
     def made_of(cls, rows: Splits, args: Any) -> Problem:
         """As in the parent: a problem for each of [`heads`]."""
         heads = cls.heads(rows, args)
+        cls.check_labels(rows, args)
         return several_heads(cls, rows, args, heads) if len(set(heads.values())) > 1 else cls(rows, args)
 
     @classmethod
@@ -149,7 +154,34 @@ class TextClassification(Problem):
         check_tasks_named(args.label_column_name, names, "label_column_name")
         if args.task_names:
             return {task: HEADS.get(task, task) for _, task, _ in _each(tasks)}
-        return heads_by_labels(tasks, args.label_column_name, args.do_regression)
+        renamed = LabelMap.read(args.label_map, names)
+        return heads_by_labels(tasks, args.label_column_name, args.do_regression, renamed, args.unite_labels)
+
+    @classmethod
+    def check_labels(cls, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
+        """As in the parent."""
+        own = args_of_tasks or {}
+        if names := LabelMap.of_tasks(args, own, {task for _, task, _ in _each(tasks)}):
+            names.check(cls._count_labels(tasks, args, own))
+
+    @classmethod
+    def _count_labels(cls, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+        """How many rows of all splits have each label, by task and by its name before it is mapped."""
+        counts: dict[str, dict[str, int]] = {}
+        for _, task, dataset in _each(tasks):
+            column = cls._label_column(task, dataset, args_of_tasks.get(task, args))
+            if column in dataset.column_names:
+                named, own = class_label_names(dataset, column), counts.setdefault(task, {})
+                classes = Classes(named, cls.meanings)
+                own |= {name: own.get(name, 0) for name in named or ()}
+                for value, number in Counter(dataset[column][:]).items():
+                    if (name := classes.name(value)) is not None:
+                        own[name] = own.get(name, 0) + number
+        return counts
+
+    @classmethod
+    def _label_column(cls, task: str, dataset: Dataset, args: Any) -> str:
+        return label_column(task, args.label_column_name)
 
     def text_columns(self, task: str, dataset: Dataset) -> tuple[str, ...]:
         """The column of the one text, or the two of a pair."""
@@ -174,7 +206,7 @@ class TextClassification(Problem):
         encoded, unlabelled = {}, {}
         for task, dataset in tasks.items():
             columns[task].check(task, dataset, needs_label=not is_test)
-            labels = self._reader(dataset, columns[task].label, split)
+            labels = self._reader(task, dataset, columns[task].label, split)
             rows: Sequence[int] = _labelled_rows(dataset, columns[task].label, labels)
             unlabelled[task] = len(dataset) - len(rows)
             if not rows and not is_test:
@@ -281,8 +313,20 @@ class TextClassification(Problem):
         return HEADS.get(next(iter(self._columns))) if self.args.task_names else None
 
     def _find_columns(self, task: str, dataset: Dataset) -> TextColumns:
-        args = self.args
+        args = self.args_of(task)
         return find_columns(task, dataset, args.text_column_names, args.label_column_name, [args.task_column])
+
+    def _notes_on_map(self, tasks: Splits) -> list[str]:
+        if not self._map:
+            return []
+        return [self._map.described(self._count_labels(tasks, self.args, self.args_of_tasks), "rows:")]
+
+    def _notes_on_union(self, found: Mapping[str, Sequence[str]]) -> list[str]:
+        lacking = lacking_labels(found) if self.args.unite_labels else ""
+        return [lacking] if lacking else []
+
+    def _meanings_of(self, task: str) -> Mapping[str, str]:
+        return self._map.meanings(task, self.meanings)
 
     def _notes(self, labels: str) -> list[str]:
         """What was found: a line on labels, and on the columns of texts."""
@@ -331,13 +375,13 @@ class TextClassification(Problem):
     def _names_in(self, task: str, dataset: Dataset) -> list[str]:
         if not self._has_labels(task, dataset):
             return []
-        return names_in(dataset, self._columns_of(task, dataset).label, self.meanings)
+        return names_in(dataset, self._columns_of(task, dataset).label, self._meanings_of(task))
 
-    def _reader(self, dataset: Dataset, column: str, split: str) -> Classes | Targets:
+    def _reader(self, task: str, dataset: Dataset, column: str, split: str) -> Classes | Targets:
         if self.labels is None:
             return Targets()
         ids = {label: i for i, label in enumerate(self.labels)}
-        return Classes(class_label_names(dataset, column), self.meanings, ids, split == "train")
+        return Classes(class_label_names(dataset, column), self._meanings_of(task), ids, split == "train")
 
     def _max_length(self, tokenizer: PreTrainedTokenizerBase, columns: Collection[TextColumns]) -> int:
         # Each text needs a token.
@@ -359,13 +403,23 @@ class TextClassification(Problem):
             logger.warning("The model has labels that no training %s has: %s.", example, ", ".join(never))
 
 
-def common_labels(labels_by_task: Mapping[str, Sequence[str]], known: Sequence[str] = ()) -> list[str]:
+def common_labels(
+    labels_by_task: Mapping[str, Sequence[str]], known: Sequence[str] = (), unite: bool = False
+) -> list[str]:
     """One label list for all tasks: that of the task with most, or `known` in its order where that holds them all.
+
+    Args:
+        labels_by_task: each task's labels.
+        known: of a common order.
+        unite: take those of all tasks, whatever others lack.
 
     Raises:
         InputError: two tasks each have a label that the other lacks.
     """
-    labels = list(dict.fromkeys(labels_by_task[task_with_all_labels(labels_by_task)]))
+    if unite:
+        labels = list(dict.fromkeys(label for own in labels_by_task.values() for label in own))
+    else:
+        labels = list(dict.fromkeys(labels_by_task[task_with_all_labels(labels_by_task)]))
     return list(known) if set(labels) <= set(known) and known else labels
 
 

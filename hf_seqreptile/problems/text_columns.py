@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Value
 
+from ..data.build import left_out_columns
 from ..data.names import unknown_name
 from ..errors import InputError
 
@@ -112,6 +113,22 @@ def check_tasks_named(items: Sequence[str] | None, tasks: Collection[str], argum
             raise unknown_name(task, tasks, f"--{argument}", kind="task")
 
 
+def columns_that_may_be_read(
+    texts: Sequence[str] | None, labels: Sequence[str] | None, others: Collection[str | None] = ()
+) -> frozenset[str]:
+    """All columns that [`find_columns`] may find by their names, for any task."""
+
+    def names(items: Sequence[str] | None) -> set[str]:
+        return {name for item in items or () for name in item.rpartition("=")[2].split(",")}
+
+    def is_for_all(items: Sequence[str] | None) -> bool:
+        return any("=" not in item for item in items or ())
+
+    usual = set() if is_for_all(texts) else {*_SINGLE, *(name for pair in PAIRS for name in pair)}
+    label = set() if is_for_all(labels) else {LABEL}
+    return frozenset({*names(texts), *names(labels), *usual, *label, *(name for name in others if name)})
+
+
 def _named(items: Sequence[str] | None, task: str) -> list[str]:
     """The columns that the user names for the task, else those for all; a comma separates several, as a space does."""
     split = [item.rpartition("=") for item in items or ()]
@@ -127,6 +144,13 @@ def _found(task: str, dataset: Dataset, others: Collection[str | None]) -> tuple
         return pairs[0]
     # Beside a column that has one text's usual name, another may hold anything.
     has_single = not {*_SINGLE}.isdisjoint(candidates)
+    unread = {name: row for name, row in left_out_columns(dataset).items() if name not in others}
+    if unread and not has_single:
+        name, row = next(iter(unread.items()))
+        raise InputError(
+            f"Task {task!r}: which columns hold the texts cannot be told: it may be {name!r} too, which has another "
+            f"type of value in row {row} than before. Mend the row, or name the columns with --{_ARGUMENT}."
+        )
     if len(candidates) == 1 or (len(candidates) == 2 and not has_single):
         return tuple(candidates)
     which = f"it may be any of {', '.join(candidates)}" if candidates else _which(dataset)

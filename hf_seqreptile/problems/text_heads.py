@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from ..errors import InputError
+from .label_map import LabelMap
 from .labels import defining_splits
 from .problem import Splits
 from .text_columns import label_column
@@ -35,7 +36,9 @@ class _Labels:
         return self.names == others.names or not all(map(NUMBER.fullmatch, self.names))
 
 
-def heads_by_labels(tasks: Splits, labels: Sequence[str] | None, do_regression: bool | None) -> dict[str, str]:
+def heads_by_labels(
+    tasks: Splits, labels: Sequence[str] | None, do_regression: bool | None, names: LabelMap, unite: bool = False
+) -> dict[str, str]:
     """The name of each task's head: a head is called as its first task.
 
     Training tasks share a head where one's labels hold all of the other's; those with numbers to predict share none.
@@ -45,39 +48,53 @@ def heads_by_labels(tasks: Splits, labels: Sequence[str] | None, do_regression: 
         tasks: raw datasets by split and task.
         labels: the columns of labels, as the user names them.
         do_regression: whether labels are numbers to predict. Default: the rows tell.
+        names: other names of labels.
+        unite: all tasks with classes share one head.
 
     Raises:
         InputError: a task that no head was trained for, or that may have several.
     """
     defining = defining_splits(tasks)
-    trained = _by_task(defining, labels, do_regression)
+    trained = _by_task(defining, labels, do_regression, names)
+    if unite:
+        every = frozenset().union(*(own.names for own in trained.values()))
+        trained = {task: own if own.are_numbers else _Labels(every, own.are_numbers) for task, own in trained.items()}
     heads: dict[str, str] = {}
     largest = sorted(trained, key=lambda task: len(trained[task].names), reverse=True)
     for task in largest:
         heads[task] = next((heads[other] for other in heads if trained[task].fit_into(trained[other])), task)
     first = {head: next(task for task in trained if heads[task] == head) for head in heads.values()}
     heads = {task: first[heads[task]] for task in trained}
-    evaluated = _by_task({split: of for split, of in tasks.items() if split not in defining}, labels, do_regression)
+    evaluated = _by_task(
+        {split: of for split, of in tasks.items() if split not in defining}, labels, do_regression, names
+    )
     for task, own in evaluated.items():
         if task not in heads:
             heads[task] = _trained_head(task, own, {head: _of_head(head, heads, trained) for head in first.values()})
     return heads
 
 
-def _by_task(tasks: Splits, labels: Sequence[str] | None, do_regression: bool | None) -> dict[str, _Labels]:
+def _by_task(
+    tasks: Splits, labels: Sequence[str] | None, do_regression: bool | None, renamed: LabelMap
+) -> dict[str, _Labels]:
     datasets: dict[str, list[Dataset]] = {}
     for of_split in tasks.values():
         for task, dataset in of_split.items():
             datasets.setdefault(task, []).append(dataset)
-    return {task: _labels_in(of_task, label_column(task, labels), do_regression) for task, of_task in datasets.items()}
+    return {
+        task: _labels_in(of_task, label_column(task, labels), do_regression, renamed.of(task))
+        for task, of_task in datasets.items()
+    }
 
 
-def _labels_in(datasets: Iterable[Dataset], column: str, do_regression: bool | None) -> _Labels:
+def _labels_in(
+    datasets: Iterable[Dataset], column: str, do_regression: bool | None, renamed: Mapping[str, str]
+) -> _Labels:
     labelled = [dataset for dataset in datasets if column in dataset.column_names]
     numbers = do_regression
     if numbers is None and labelled:
         numbers = any(holds_numbers(dataset, column) for dataset in labelled)
-    names = () if numbers else (name for dataset in labelled for name in names_in(dataset, column))
+    names = () if numbers else (name for dataset in labelled for name in names_in(dataset, column, renamed))
     return _Labels(frozenset(names), numbers)
 
 

@@ -136,22 +136,20 @@ def names_in(dataset: Dataset, column: str, meanings: Mapping[str, str] = NO_MEA
 
 
 def check_spelling(
-    datasets: Iterable[tuple[str, Dataset, str]],
-    meanings: Mapping[str, str] = NO_MEANINGS,
+    datasets: Iterable[tuple[str, Dataset, str, Mapping[str, str]]],
     known: Iterable[str] = (),
 ) -> None:
     """Refuse names of classes that differ from another one in case or surrounding spaces alone.
 
     Args:
-        datasets: where each is from, for messages; the rows; their column of labels.
-        meanings: as in [`Classes`].
+        datasets: where each is from, for messages; the rows; their column of labels; meanings as in [`Classes`].
         known: names that others must be spelled as, if some of the rows have one of them.
 
     Raises:
         InputError: names the first row.
     """
     places: dict[str, tuple[str, Dataset, str, Any]] = {}
-    for where, dataset, column in datasets:
+    for where, dataset, column, meanings in datasets:
         classes = Classes(class_label_names(dataset, column), meanings)
         for value in dataset.unique(column):
             if name := classes.name(value):

@@ -63,6 +63,8 @@ def write_model_card(
     name: str | None = None,
     license: str | None = None,
     tags: Sequence[str] = (),
+    data_notes: Sequence[str] = (),
+    counts: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None,
 ) -> Path:
     """Write the model card of a trained model into its folder, as README.md.
 
@@ -89,6 +91,8 @@ def write_model_card(
         name: what the card calls the model, and loads: `owner/name` on the Hub. Default: the folder's name.
         license: as the Hub names it, `apache-2.0`.
         tags: beside the card's own.
+        data_notes: what was done with the data's labels, a line each.
+        counts: numbers by split, task and name, such as `entities_behind_cut`; those that are 0 are left out.
 
     Returns:
         The card's path.
@@ -114,6 +118,8 @@ def write_model_card(
         name=name or folder.resolve().name,
         license=license,
         tags=tags,
+        data_notes=data_notes,
+        counts=counts or {},
     )
     path = folder / CARD_FILE
     ModelCard(f"---\n{_metadata(run).to_yaml()}\n---\n\n{_body(run)}\n").save(path)
@@ -144,6 +150,8 @@ class _Run:
     name: str
     license: str | None
     tags: Sequence[str]
+    data_notes: Sequence[str]
+    counts: Mapping[str, Mapping[str, Mapping[str, int]]]
 
     @property
     def title(self) -> str:
@@ -253,6 +261,7 @@ def _body(run: _Run) -> str:
         "## Tasks",
         markdown_table(["task", "N_t", "p_t", "draws"], task_rows),
         "N_t: training examples of the task. p_t: the probability of drawing it. Draws: batches drawn of it.",
+        *_data_section(run),
         "## Settings",
         settings_table(training.settings),
         f"Every argument that was not left at its default: [{TRAINING_ARGUMENTS_FILE}]({TRAINING_ARGUMENTS_FILE}).",
@@ -265,6 +274,19 @@ def _body(run: _Run) -> str:
     sections += ["## Citation", training.citation, CITATION, "## Versions"]
     sections.append("\n".join(f"- {name} {version}" for name, version in versions.items()))
     return "\n\n".join(sections)
+
+
+def _data_section(run: _Run) -> list[str]:
+    rows = [
+        [split, task, name.replace("_", " "), f"{number:,}"]
+        for split, of_tasks in run.counts.items()
+        for task, own in of_tasks.items()
+        for name, number in own.items()
+        if number
+    ]
+    table = [markdown_table(["split", "task", "what", "number"], rows)] if rows else []
+    notes = [escape_markdown(note) for note in run.data_notes]
+    return ["## Data", *notes, *table] if notes or table else []
 
 
 def _usage(run: _Run) -> list[str]:

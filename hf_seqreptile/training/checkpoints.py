@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy, TrainOutput
+from transformers.utils import CONFIG_NAME
 
 from ..durable import sync_file, sync_names, sync_tree
 from ..errors import InputError
@@ -144,6 +145,19 @@ def _is_whole(json_file: Path) -> bool:
         return False
 
 
+def _labels_in(checkpoint: Path) -> list[str]:
+    """The names of the classes of the model in a checkpoint; none where it is no model of transformers' or damaged."""
+    try:
+        config = parse_json((checkpoint / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return _names(config.get("id2label")) if isinstance(config, dict) else []
+
+
+def _names(id2label: Any) -> list[str]:
+    return [str(label) for label in id2label.values()] if isinstance(id2label, Mapping) else []
+
+
 @contextmanager
 def _whole_on_disk(state: TrainerState, folder: Path) -> Iterator[None]:
     """Within, the file that marks the checkpoint as complete is written once all others are on the disk.
@@ -222,8 +236,16 @@ class ResumableMixin(DamageExplainedMixin):
             if self.args.auto_find_batch_size and _is_complete(folder):
                 # The batch that was found to fit is the run's, not the one that the arguments begin with.
                 state = TrainerState.load_from_json(str(folder / TRAINER_STATE_NAME))
-                self._train_batch_size = state.train_batch_size or self._train_batch_size
-            check_same_run(folder, self._saved_state["run"], self.run_identity(), self.run_args.allow_changes or ())
+                found = state.train_batch_size or self._train_batch_size
+                if found != self._train_batch_size:
+                    logger.warning("The batch that was found to fit into memory goes on: %d examples.", found)
+                self._train_batch_size = found
+            saved, present = self._saved_state["run"], self.run_identity()
+            if labels := _labels_in(folder):
+                # A model's own configuration tells them, also in checkpoints of earlier versions.
+                saved = {**saved, "labels": labels}
+                present["labels"] = _names(getattr(getattr(self.model, "config", None), "id2label", None))
+            check_same_run(folder, saved, present, self.run_args.allow_changes or ())
         self._resumed_from = resume_from_checkpoint or None
         self._seen_step = self._saved_step = -1
         self._signal = TerminationSignal()

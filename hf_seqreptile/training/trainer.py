@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..models.multi_head import MultiHeadModel
 from ..publishing.training_facts import SettingRow, TrainingFacts
 from .backends import check_sharding, refuse_unsupported_backends
+from .batch_attempts import BatchAttemptsMixin
 from .checkpoint_size import checkpoint_notes
 from .checkpoints import failed_writes_explained
 from .draw_losses import DrawLossMixin
@@ -43,7 +44,7 @@ class EpochInProgress(NamedTuple):
     counts: dict[str, int]
 
 
-class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchMixin):
+class MultiTaskMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, DrawLossMixin, SearchMixin):
     """What every method needs: tasks drawn with p_t ∝ N_t^q, a loss and metrics for each, exact resume.
 
     An optimizer step is an accumulation window of M draws (`tasks_per_step`); a draw is

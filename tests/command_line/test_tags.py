@@ -4,12 +4,13 @@ import ast
 import contextlib
 import io
 import json
+import re
 from collections.abc import Callable
 from itertools import accumulate, groupby
 from pathlib import Path
 
 import pytest
-from transformers import pipeline
+from transformers import AutoTokenizer, pipeline
 
 from hf_seqreptile.analysis.runs import read_run
 from hf_seqreptile.report.tables import make_tables
@@ -152,3 +153,23 @@ def test_labels_come_from_all_rows_however_few_are_used(
     assert set(place.json("few", "config.json")["label2id"]) == {"O", "B-LOC", "I-LOC", "B-PER", "I-PER"}
     assert place.json("few", "train_results.json")["train_samples"] == 2
     assert "Task 'sw': all training tags are `O`; it teaches nothing else." in caplog.text
+
+
+def test_what_lies_behind_cuts_is_in_results_and_card(make_place: Callable[..., Place]) -> None:
+    """Of each task, counted here by the words that are left; and what was done with labels."""
+    place = make_place(str, ("tokens", "ner_tags"))
+    arguments = ["--max_seq_length", "9", "--label_map", "PER=O", "--max_steps", "1"]
+    assert place.main(*place.arguments("cut", *ALL, *arguments)) == 0
+    results, card = place.json("cut", "all_results.json"), place.path("cut", "README.md").read_text("utf-8")
+    tokenizer = AutoTokenizer.from_pretrained(place.model)
+    for split, stage in (("train", "train"), ("validation", "eval"), ("test", "predict")):
+        for task in ("de", "sw"):
+            cut = lost = 0
+            for words, tags in scripts.sentences(task, split):
+                kept = max(i for i in tokenizer(words, is_split_into_words=True).word_ids()[:8] if i is not None)
+                cut += len(tokenizer(words, is_split_into_words=True)["input_ids"]) > 9
+                lost += sum(tag == "B-LOC" for tag in tags[kept + 1 :])
+            assert results[f"{stage}_{task}_entities_behind_cut"] == lost
+            assert results[f"{stage}_{task}_cut_examples"] == cut
+            assert not lost or re.search(rf"\| {split} +\| +{task} \| +entities behind cut \| +{lost} \|", card)
+    assert "Labels are mapped: PER=O (words: de " in card

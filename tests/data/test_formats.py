@@ -12,9 +12,13 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_seqreptile import InputError
 from hf_seqreptile.data import DataArguments
 from hf_seqreptile.data.csv_file import read_csv
+from hf_seqreptile.problems.multiple_choice import MultipleChoiceArguments
 from hf_seqreptile.problems.question_answering import QuestionAnsweringArguments
+from hf_seqreptile.problems.text_classification import TextClassification, TextClassificationArguments
+from hf_seqreptile.problems.token_classification import TokenClassification, TokenClassificationArguments
 
 ROWS = [
     {"tokens": ["In", "Rom"], "ner_tags": ["O", "B-LOC"], "id": "007"},
@@ -76,6 +80,46 @@ def test_a_column_that_nothing_reads_may_hold_anything(
     assert "row 1501" in refusal(train_file=[path], kind=QuestionAnsweringArguments, task_column="answer_lang")
     path = write("en.jsonl", json.dumps(row) + "\n" + json.dumps(row | {"context": 7}) + "\n")
     assert f"{path}, row 2: its values" in refusal(train_file=[path], kind=QuestionAnsweringArguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        (TextClassificationArguments, {"sentence": "Good.", "label": 1}),
+        (MultipleChoiceArguments, {"premise": "It rains.", "choice1": "wet", "choice2": "dry", "label": 0}),
+    ],
+)
+def test_it_blocks_no_script(
+    load: Callable[..., Any], refusal: Callable[..., str], write: Callable[..., str],
+    caplog: pytest.LogCaptureFixture, kind: type[DataArguments], row: dict[str, Any],
+) -> None:  # fmt: skip
+    path = write("de.jsonl", "".join(json.dumps(row | {"note": note}) + "\n" for note in ("a", ["b"])))
+    for _ in range(2):
+        # Also of a file that is cached.
+        caplog.clear()
+        assert load(train_file=[path], kind=kind)["train"]["de"].column_names == list(row)
+        assert f"{path}, row 2: the column 'note'" in caplog.text
+    path = write("en.jsonl", json.dumps(row) + "\n" + json.dumps(dict.fromkeys(row, "x") | {"label": [1]}) + "\n")
+    assert f"{path}, row 2: its values" in refusal(train_file=[path], kind=kind)
+
+
+def test_no_column_is_guessed_beside_one_that_was_left_out(
+    refusal: Callable[..., str], load: Callable[..., Any], write: Callable[..., str]
+) -> None:
+    """`left` alone would be trained on as the only column of texts, `pos` as that of tags."""
+    rows = [{"left": "a", "right": "b", "label": 0}, {"left": "c", "right": float("nan"), "label": 1}]
+    path = write("de.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    data = load(train_file=[path], kind=TextClassificationArguments)
+    with pytest.raises(InputError, match="it may be 'right' too, which has another type of value in row 2"):
+        TextClassification(data, TextClassificationArguments(train_file=[path]))
+    named = TextClassificationArguments(train_file=[path], text_column_names=["left"])
+    assert TextClassification(data, named).text_columns("de", data["train"]["de"]) == ("left",)
+    words = [{"words": ["a"], "ner": ["O"], "pos": ["X"]}, {"words": ["b"], "ner": "O", "pos": ["Y"]}]
+    path = write("en.jsonl", "".join(json.dumps(row) + "\n" for row in words))
+    with pytest.raises(InputError, match="it may be 'ner', which has another type of value in row 2"):
+        TokenClassification(
+            load(train_file=[path], kind=TokenClassificationArguments), TokenClassificationArguments(train_file=[path])
+        )
 
 
 def test_parquet_keeps_its_types(load: Callable[..., Any], tmp_path: Path) -> None:

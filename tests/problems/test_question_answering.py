@@ -430,6 +430,22 @@ def test_without_known_answers_there_are_predictions_but_no_metrics() -> None:
         assert of_problem.compute_metrics(evaluation(logits), features) == {}
 
 
+@pytest.mark.parametrize("none", [{"text": [], "answer_start": []}, None], ids=str)
+def test_questions_of_the_test_split_without_an_answer_are_predicted_and_not_scored(
+    none: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = data(*({**r, "answers": none if i % 2 else r["answers"]} for i, r in enumerate(many())))
+    of_problem = problem(rows)
+    with caplog.at_level(logging.WARNING):
+        features = of_problem.encode({"sw": rows}, TOKENIZER, "test")["sw"]
+    assert "test: 3 of 7 questions have no answer; they are predicted, but not scored: sw 3." in caplog.text
+    logits = logits_for(features, encode(many(), "train"))
+    assert len(of_problem.predict_answers(logits, features).texts) == 7
+    assert of_problem.compute_metrics(evaluation(logits), features) == {"exact_match": 100.0, "f1": 100.0}
+    with pytest.raises(InputError, match=r"no answer|an empty value"):
+        of_problem.encode({"sw": rows}, TOKENIZER, "validation")
+
+
 def test_without_ids_row_numbers_are_used() -> None:
     assert encode(many().remove_columns("id"))["id"] == [str(i + 1) for i in range(len(many()))]
     numbers = many().remove_columns("id").add_column("id", list(range(10, 10 + len(many()))))

@@ -260,3 +260,12 @@ def test_a_power_cut_while_a_checkpoint_is_written_again_leaves_it_incomplete(tm
     with pytest.raises(SystemExit):
         trainer._save_checkpoint(trainer.model, None)
     assert "trainer_state.json" not in disk.names[folder]
+
+
+def test_a_checkpoint_of_a_model_with_other_labels_is_refused(tmp_path):
+    """As of a run in which labels had other names: the examples are the same numbers."""
+    tiny.train(tiny.trainer(tmp_path, **SAVING))
+    other = tiny.model()
+    other.config.id2label = {i: label.replace("PER", "person") for i, label in enumerate(tiny.LABELS)}
+    with pytest.raises(InputError, match=r"labels: \['O', 'B-PER', .* in the checkpoint, \['O', 'B-person', "):
+        tiny.trainer(tmp_path, of_model=other, **SAVING).train(resume_from_checkpoint=True)
