@@ -3,7 +3,7 @@
     python benchmarks/nearest_neighbours.py --others faiss
 
 Searches the neighbours of made vectors among equally many others, on one thread of Linux, each way in a process of its
-own: `hf_seqreptile.retrieval.nearest_neighbours`, and faiss's exact index (`IndexFlatIP`, `pip install faiss-cpu`).
+own: `hf_seqreptile.retrieval.nearest_neighbours`, and faiss's exact index, `IndexFlatIP` of `pip install faiss-cpu`.
 Time is the processor's. Memory is the peak above what the process had with the vectors in it. The products must agree.
 """
 

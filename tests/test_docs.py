@@ -30,6 +30,7 @@ from hf_seqreptile.problems.question_answering import QuestionAnswering
 from hf_seqreptile.problems.sequence_classification import SequenceClassification
 from hf_seqreptile.problems.text_classification import TextClassification
 from hf_seqreptile.problems.token_classification import TokenClassification
+from hf_seqreptile.retrieval.__main__ import RetrievalArguments
 from hf_seqreptile.synthetic.__main__ import SyntheticArguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -239,7 +240,7 @@ def known_arguments() -> set[str]:
     ]
     known = {action.dest for parser in parsers for action in parser._actions} | OTHER_TOOLS | OTHER_ARGUMENTS
     known |= {action.dest for action in make_parser()._actions}
-    other_groups = (SyntheticArguments, ClusteringArguments, CommandArguments)
+    other_groups = (SyntheticArguments, ClusteringArguments, RetrievalArguments, CommandArguments)
     return known | {argument.name for group in other_groups for argument in fields(group)}
 
 

@@ -12,7 +12,8 @@ from tests.scripts import ROOT
 from tests.test_structure import PACKAGE, imported_files
 
 COMMANDS = [
-    *sorted(ROOT.glob("run_*.py")), PACKAGE / "report/__main__.py", PACKAGE / "clustering/__main__.py"
+    *sorted(ROOT.glob("run_*.py")),
+    *(PACKAGE / folder / "__main__.py" for folder in ("report", "clustering", "retrieval")),
 ]  # fmt: skip
 STOCK = {
     "accelerate", "datasets", "evaluate", "filelock", "huggingface_hub", "numpy", "pyarrow", "safetensors",
