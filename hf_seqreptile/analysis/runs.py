@@ -11,6 +11,7 @@ from transformers.utils import CONFIG_NAME
 
 from ..errors import InputError
 from ..methods import method_class
+from ..models.adapters import ADAPTER_CONFIG, MODEL_CONFIG
 from ..models.multi_head_folder import heads_in
 from ..models.offline_encoder import OFFLINE_ENCODER
 from ..problems.multiple_choice import MultipleChoice
@@ -29,7 +30,6 @@ RESULTS_JSON = "all_results.json"
 COUNTS = ("train_samples", "eval_samples", "predict_samples")
 """Numbers of examples among the results, all tasks together."""
 DRAWS = "draws/"
-ADAPTER_CONFIG = "adapter_config.json"
 PROBLEMS: dict[str, type[Problem]] = {
     "ForTokenClassification": TokenClassification,
     "ForSequenceClassification": SequenceClassification,
@@ -164,9 +164,7 @@ def read_run(folder: Path) -> SavedRun:
 def _read_model(folder: Path) -> SavedRun:
     arguments = _read_arguments(folder)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    problems = [] if is_adapter else _problems_of_heads(folder)
-    if not problems:
-        problems = [_problem(read_object(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME)), folder)]
+    problems = [_problem(folder / head) for head in heads_in(folder) or []] or [_problem(folder)]
     scores, zero_shot, metric = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [], None)
     languages, base_model, evaluated_on = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None, None)
     log, results = _read_log(folder), _read_results(folder)
@@ -219,12 +217,10 @@ def _read_results(folder: Path) -> dict[str, float]:
     return without_null(results)
 
 
-def _problems_of_heads(folder: Path) -> list[type[Problem]]:
-    """The problems of a model with several heads; empty where there is none."""
-    return [_problem(read_object(folder / head / CONFIG_NAME), folder / head) for head in heads_in(folder) or []]
-
-
-def _problem(config: Mapping[str, Any], folder: Path) -> type[Problem]:
+def _problem(folder: Path) -> type[Problem]:
+    """The problem of a model with one head, or of adapters, which may lack the configuration of the whole."""
+    names = (CONFIG_NAME, MODEL_CONFIG, ADAPTER_CONFIG)
+    config = read_object(next((folder / name for name in names if (folder / name).is_file()), folder / CONFIG_NAME))
     kinds = (config.get("architectures") or [], [config.get("task_type") or ""])
     check(all(map(are_texts, kinds)), folder, "`architectures` or `task_type` of its model are not texts")
     if (kind := config.get("task_type")) in PROBLEMS_OF_ADAPTERS:

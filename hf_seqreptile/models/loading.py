@@ -1,6 +1,7 @@
 """The pretrained model and its tokenizer, from the Hub, a folder, or the bundled offline encoder."""
 
 import dataclasses
+import importlib.util
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +19,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
+from ..json_text import parse_json
+from .adapters import MODEL_CONFIG, LoraArguments, merged
 from .class_head import load_with_labels
 from .multi_head_folder import ENCODER, heads_in
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
@@ -34,7 +38,7 @@ ProblemType = Literal["regression", "single_label_classification"]
 
 
 @dataclass
-class ModelArguments:
+class ModelArguments(LoraArguments):
     """Which pretrained model to fine-tune."""
 
     takes_words: ClassVar[bool] = False
@@ -129,16 +133,11 @@ def load_model(
             f"--{MODEL} {path} has several heads ({', '.join(heads)}), and these tasks share one. Give the folder of "
             f"one, {Path(path) / heads[0]}, or {Path(path) / ENCODER} for a new head."
         )
-    hub = {
-        "cache_dir": args.cache_dir,
-        "revision": args.model_revision,
-        "token": args.token,
-        "trust_remote_code": args.trust_remote_code,
-    }
-    _refuse_adapter(path, args)
-    config = _from_pretrained(
-        "config_name" if args.config_name else MODEL, AutoConfig, args.config_name or path, **hub
-    )
+    hub = {**_of_hub(args), "trust_remote_code": args.trust_remote_code}
+    base, config_path = path, args.config_name or path
+    if (adapter := _adapter_config(path, args)) is not None:
+        base, config_path = _base_of_adapters(adapter, path, args, will_train)
+    config = _from_pretrained("config_name" if args.config_name else MODEL, AutoConfig, config_path, **hub)
     if auto_class is AutoModelForQuestionAnswering:
         _set_start_and_end(config, path, will_train)
     if problem_type is not None:
@@ -146,16 +145,17 @@ def load_model(
     tokenizer = _load_tokenizer(args, path, config, hub)
 
     def load(config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
-        return _from_pretrained(
+        model, loading = _from_pretrained(
             MODEL,
             auto_class,
-            path,
+            base,
             config=config,
             dtype=torch.float32,  # the default follows the checkpoint, and φ must not be rounded to bf16
             ignore_mismatched_sizes=args.ignore_mismatched_sizes,
             output_loading_info=True,
             **hub,
         )
+        return (model if adapter is None else merged(model, path, **_of_hub(args))), loading
 
     if labels is None:
         model = load(config)[0]
@@ -174,17 +174,37 @@ def check_model_arguments(args: ModelArguments) -> str:
     return args.model_name_or_path
 
 
-def _refuse_adapter(path: str, args: ModelArguments) -> None:
+def _of_hub(args: ModelArguments) -> dict[str, Any]:
+    return {"cache_dir": args.cache_dir, "revision": args.model_revision, "token": args.token}
+
+
+def _adapter_config(path: str, args: ModelArguments) -> str | None:
+    """The file that makes a model one of PEFT's adapters, where it is one."""
     try:
-        file = find_adapter_config_file(path, cache_dir=args.cache_dir, revision=args.model_revision, token=args.token)
+        return find_adapter_config_file(path, **_of_hub(args))
     except (OSError, ValueError):
         # Loading the model will say what is wrong with the path.
-        return
-    if file is not None:
+        return None
+
+
+def _base_of_adapters(file: str, path: str, args: ModelArguments, will_train: bool) -> tuple[str, str]:
+    """The model that adapters were made for, and the file with the configuration of both together."""
+    whole = cached_file(path, MODEL_CONFIG, **_of_hub(args), _raise_exceptions_for_missing_entries=False)
+    if will_train or whole is None:
         raise InputError(
             f"--{MODEL} {path} is an adapter, as PEFT saves LoRA's, and no model. Merge it into its model, as "
             f"docs/lora.md shows, and give the folder of what comes out."
         )
+    if importlib.util.find_spec("peft") is None:
+        raise InputError(f"{path} holds PEFT's adapters: pip install 'hf-seqreptile[peft]'")
+    base = parse_json(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not isinstance(base, str) or (Path(base).is_absolute() and not Path(base).is_dir()):
+        raise InputError(
+            f"{file} names {base!r} as the model that the adapters in {path} belong to, and there is none here. Put "
+            f"its name or folder there as base_model_name_or_path; that of {OFFLINE_ENCODER} is made again by "
+            f"repeating the command of the training in another --output_dir."
+        )
+    return base, whole
 
 
 def _set_start_and_end(config: PreTrainedConfig, path: str, will_train: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..models.adapters import task_type
 from ..models.multi_head import multi_head
 from ..models.multi_head_folder import ENCODER
 from ..models.offline_encoder import OFFLINE_ENCODER
@@ -268,24 +269,44 @@ def _body(run: _Run) -> str:
 
 
 def _usage(run: _Run) -> list[str]:
-    model = multi_head(run.model)
-    if model is None or run.adapters:
-        if run.pipeline_tag not in (AUTO_PEFT_CLASSES if run.adapters else LINES):
+    model, has_adapters = multi_head(run.model), bool(run.adapters)
+    if model is None:
+        if run.pipeline_tag not in LINES:
             return []
-        lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold, texts=run.texts)
+        config = next(iter(run.model.peft_config.values())) if has_adapters else None
+        lines = usage(
+            run.pipeline_tag,
+            run.name,
+            run.model,
+            run.no_answer_threshold,
+            texts=run.texts,
+            auto_peft_class=_auto_peft_class(config.task_type) if config else None,
+        )
         return ["## Use it", f"```python\n{lines}\n```"]
-    sections = [
-        "## Use it",
-        f"Each folder holds a whole model that transformers loads, and `{ENCODER}` the encoder alone, without a head.",
-    ]
+    holds, rest = (
+        ("adapters that peft loads", "those of ") if has_adapters else ("a whole model that transformers loads", "")
+    )
+    sections = ["## Use it", f"Each folder holds {holds}, and `{ENCODER}` {rest}the encoder alone, without a head."]
     for head in model.head_names:
         tasks = [task for task, facts in run.of_tasks.items() if facts.head == head]
         facts = run.of_tasks[tasks[0]] if tasks else None
         if facts is not None and facts.pipeline_tag in LINES:
-            lines = usage(facts.pipeline_tag, run.name, model.head(head), facts.no_answer_threshold, head, facts.texts)
+            lines = usage(
+                facts.pipeline_tag,
+                run.name,
+                model.head(head),
+                facts.no_answer_threshold,
+                head,
+                facts.texts,
+                _auto_peft_class(task_type(model.head(head))) if has_adapters else None,
+            )
             title = f"### {escape_markdown(head)}: {', '.join(map(escape_markdown, tasks))}"
             sections += [title, f"```python\n{lines}\n```"]
     return sections
+
+
+def _auto_peft_class(of_task_type: str | None) -> str:
+    return AUTO_PEFT_CLASSES.get(of_task_type or "", "AutoPeftModel")
 
 
 def _summary(run: _Run) -> str:

@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 AUTO_PEFT_CLASSES = {
-    "token-classification": "AutoPeftModelForTokenClassification",
-    "text-classification": "AutoPeftModelForSequenceClassification",
-    "question-answering": "AutoPeftModelForQuestionAnswering",
+    "TOKEN_CLS": "AutoPeftModelForTokenClassification",
+    "SEQ_CLS": "AutoPeftModelForSequenceClassification",
+    "QUESTION_ANS": "AutoPeftModelForQuestionAnswering",
 }
+"""What loads adapters of a task type. Those without one name the model's class, which `AutoPeftModel` takes."""
 
 AUTO_CLASSES = {
     "token-classification": "AutoModelForTokenClassification",
@@ -15,6 +16,7 @@ AUTO_CLASSES = {
     "question-answering": "AutoModelForQuestionAnswering",
     "multiple-choice": "AutoModelForMultipleChoice",
 }
+ON_THE_HUB = ", or the model's id on the Hub"
 WITHOUT_PIPELINE = ("question-answering", "multiple-choice")
 """Problems that transformers has no pipeline for, so that their lines always load the model."""
 
@@ -99,23 +101,28 @@ def usage(
     no_answer_threshold: float | None = None,
     head: str | None = None,
     texts: int = 2,
+    auto_peft_class: str | None = None,
 ) -> str:
     """Lines of Python that load and use a model.
 
     Args:
         pipeline_tag: the problem as the Hub names it.
         name: of the model's folder.
-        model: a model of transformers, or one of PEFT's with adapters.
+        model: a model of transformers, or one of PEFT's.
         no_answer_threshold: how far the score of "no answer" must be above that of the best answer; `None` where
             every question has one.
         texts: of an example that is classified, one or a pair.
         head: the subfolder of `name` that the model lies in. Default: none.
+        auto_peft_class: what loads PEFT's adapters, where the folder has these in place of a whole model.
     """
-    has_pipeline, has_adapters = pipeline_tag not in WITHOUT_PIPELINE, hasattr(model, "peft_config")
+    has_pipeline, lies_apart = pipeline_tag not in WITHOUT_PIPELINE, auto_peft_class and head is not None
+    if lies_apart:
+        # PEFT would look for the base model in the subfolder too.
+        name, head = f"{name}/{head}", None
     names, imports, load, argument = "AutoTokenizer", "", "", "name"
     place = "name" if head is None else f"name, subfolder={json.dumps(head, ensure_ascii=False)}"
-    if has_adapters:
-        auto_class = AUTO_PEFT_CLASSES[pipeline_tag]
+    if auto_peft_class:
+        auto_class = auto_peft_class
         imports = f"from peft import {auto_class}\n"
         # An adapter's folder has no configuration, and without the labels its head would not fit the base model.
         labels = f", id2label={model.config.id2label!r}" if has_pipeline else ""
@@ -140,6 +147,8 @@ def usage(
     lines = LINES[pipeline_tag]
     if are_of_words or (pipeline_tag == "text-classification" and texts == 1):
         lines = EACH_WORD if are_of_words else ONE_TEXT
+    if lies_apart:
+        lines = lines.replace(ON_THE_HUB, "")
     return lines.format(
         imports=imports, names=names, name=quoted, load=load, model=argument, no_answer=no_answer, place=place
     )
