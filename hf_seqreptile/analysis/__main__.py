@@ -1,6 +1,7 @@
 """`python -m hf_seqreptile.analysis`: what finished runs say about gradients, forgetting and cost."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..scores import MISSING, markdown_table
 from .cosine_and_loss import cosine_and_loss
 from .distance_from_start import distance_from_start
 from .encoders import load_start
+from .folders import runs_of
 from .forgetting import forgetting
 from .gradient_computations import gradient_computations
 from .gradient_cosines import gradient_cosines
@@ -21,7 +23,6 @@ from .groups import Group, group_by_setting
 from .inner_steps import inner_steps
 from .learning_rate import learning_rate
 from .results import Result, write_results
-from .runs import read_run
 from .texts import Texts, bundled_texts, read_texts
 from .wall_clock import wall_clock
 
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs, or patterns: 'out/*'")
     parser.add_argument("--output_dir", type=Path, default=Path("report"), help="gets the files; default: report")
     parser.add_argument(
         "--base_model",
@@ -96,9 +97,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         datasets.disable_progress_bars()
-        # A folder that is named twice is one run.
-        folders = {Path(folder).resolve(): Path(folder) for folder in args.runs}
-        groups = group_by_setting([read_run(folder) for folder in folders.values()])
+        runs, skipped = runs_of(args.runs)
+        for reason in skipped:
+            print(f"skipped: {reason}", file=sys.stderr)
+        groups = group_by_setting(runs)
         if args.base_model:
             load_start(args.base_model)
         texts = read_texts(args.text_files) if args.text_files else bundled_texts()

@@ -3,7 +3,6 @@
 import importlib.metadata
 import math
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..scores import AVERAGE, Metric, ScoreTables, escape_markdown, markdown_tab
 from ..version import __version__
 from .file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE, TRAINING_PLOT
 from .hub_repository import hub_id
+from .language_codes import LANGUAGE_CODES
 from .settings_table import settings_table
 from .training_facts import TaskFacts, TrainingFacts
 from .usage import AUTO_PEFT_CLASSES, LINES, usage
@@ -167,6 +167,13 @@ class _Run:
         return list(dict.fromkeys(own or ([self.metric.name] if self.metric else [])))
 
     @property
+    def known_languages(self) -> list[str]:
+        """What was given as a language, by its code."""
+        # Tasks of several kinds, and of a benchmark, are called by what they are.
+        named = self.languages if self.tasks_are_languages and not self.of_tasks else []
+        return [language for language in named if language in LANGUAGE_CODES]
+
+    @property
     def model(self) -> Any:
         return self.training.model
 
@@ -185,12 +192,9 @@ def _public_name(dataset: str | None) -> str | None:
 
 def _metadata(run: _Run) -> ModelCardData:
     results = _eval_results(run)
-    # Tasks of several kinds, and of one that is none of languages, are called by what they are.
-    named = run.languages if run.tasks_are_languages and not run.of_tasks else []
-    languages = [language for language in named if re.fullmatch("[a-z]{2,3}", language)]
     datasets = [name for name in dict.fromkeys(run.datasets) if name not in (None, BUNDLED_SAMPLE)]
     return ModelCardData(
-        language=languages or None,
+        language=run.known_languages or None,
         license=run.license,
         library_name="peft" if run.adapters else "transformers",
         pipeline_tag=run.pipeline_tag,
@@ -281,6 +285,7 @@ def _usage(run: _Run) -> list[str]:
             run.no_answer_threshold,
             texts=run.texts,
             auto_peft_class=_auto_peft_class(config.task_type) if config else None,
+            languages=run.known_languages,
         )
         return ["## Use it", f"```python\n{lines}\n```"]
     holds, rest = (
@@ -299,6 +304,7 @@ def _usage(run: _Run) -> list[str]:
                 head,
                 facts.texts,
                 _auto_peft_class(task_type(model.head(head))) if has_adapters else None,
+                [language for task in tasks for language in run.of_tasks[task].languages],
             )
             title = f"### {escape_markdown(head)}: {', '.join(map(escape_markdown, tasks))}"
             sections += [title, f"```python\n{lines}\n```"]
