@@ -1,7 +1,6 @@
 """Figures of a training run."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from .scores import AVERAGE, Metric
+from .scores import AVERAGE, Metric, evaluated_tasks
 
 Curve = dict[int, float]
 """A value at each step."""
@@ -98,23 +97,10 @@ def _scores(log_history: Sequence[Mapping[str, Any]], metric: Metric, trained: S
     """In percent, by task, in the order in which they were evaluated."""
     keys = list(dict.fromkeys(key for entry in log_history for key in entry))
     scores: dict[str, Curve] = {}
-    for task in _evaluated_tasks(keys, metric.name, trained):
+    for task in evaluated_tasks(keys, metric.name, trained):
         key = f"eval_{task}_{metric.name}"
         scores[task] = {e["step"]: 100 * metric.fraction(e[key]) for e in log_history if key in e}
     return scores
-
-
-def _evaluated_tasks(keys: Sequence[str], metric: str, trained: Sequence[str]) -> list[str]:
-    """The TASK of every key `eval_TASK_f1`, but not of `eval_de_PER_f1`, which is another metric of task de."""
-    matches = [re.fullmatch(rf"eval_(.+)_{re.escape(metric)}", key) for key in keys]
-    found = [match[1] for match in matches if match]
-    part_of_metric = {name.removeprefix(f"{AVERAGE}_") for name in found if name.startswith(f"{AVERAGE}_")}
-    return [
-        name
-        for name in found
-        if name in trained
-        or not (name in part_of_metric or any(name.startswith(f"{task}_") for task in [*trained, *found]))
-    ]
 
 
 def line_look(index: int, fine: bool = False) -> Line2D:

@@ -30,12 +30,14 @@ class Metric:
         perfect: the value of a perfect score: 1, or 100 where the problem's official script reports percent.
         of_tasks: of a metric that stands for another in each task, each task's name and that metric's.
         problems: likewise each task's name and that of its kind of problem, of which there are means too.
+        greater_is_better: whether a larger value is a better one.
     """
 
     name: str
     perfect: float = 1.0
     of_tasks: tuple[tuple[str, str], ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
+    greater_is_better: bool = True
 
     @property
     def label(self) -> str:
@@ -54,7 +56,9 @@ class Metric:
     def as_json(self) -> dict[str, Any]:
         """As scores.json has it."""
         of_tasks = {"of_tasks": dict(self.of_tasks), "problems": dict(self.problems)}
-        return {"name": self.name, "perfect": self.perfect} | {key: value for key, value in of_tasks.items() if value}
+        direction = {} if self.greater_is_better else {"greater_is_better": False}
+        named = {"name": self.name, "perfect": self.perfect}
+        return named | {key: value for key, value in of_tasks.items() if value} | direction
 
     def means_by_problem(self, scores: "Scores") -> dict[str, float]:
         """The mean score of each problem that has several tasks, all of them scored, beside other problems."""
@@ -118,6 +122,26 @@ def average_over_tasks(metrics: Mapping[str, float], tasks: list[str], prefix: s
     shared = [m for m in by_task[0] if m not in TIMINGS and all(is_number(of_task.get(m)) for of_task in by_task)]
     means = {metric: sum(of_task[metric] for of_task in by_task) / len(tasks) for metric in shared}
     return {f"{prefix}_avg_{m}": v for m, v in means.items()} | {f"{prefix}_{m}": v for m, v in means.items()}
+
+
+def evaluated_tasks(keys: Sequence[str], metric: str, trained: Sequence[str], prefix: str = "eval") -> list[str]:
+    """The TASK of every key `eval_TASK_f1`, but not of `eval_de_PER_f1`, which is another metric of task de.
+
+    Args:
+        keys: of a trainer's metrics.
+        metric: its name.
+        trained: the tasks that were trained on.
+        prefix: of the keys.
+    """
+    matches = [re.fullmatch(rf"{re.escape(prefix)}_(.+)_{re.escape(metric)}", key) for key in keys]
+    found = [match[1] for match in matches if match]
+    part_of_metric = {name.removeprefix(f"{AVERAGE}_") for name in found if name.startswith(f"{AVERAGE}_")}
+    return [
+        name
+        for name in found
+        if name in trained
+        or not (name in part_of_metric or any(name.startswith(f"{task}_") for task in [*trained, *found]))
+    ]
 
 
 def is_number(value: Any) -> bool:

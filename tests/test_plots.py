@@ -66,7 +66,7 @@ def test_names_that_matplotlib_would_interpret_are_shown(tmp_path: Path) -> None
 def test_other_metrics_of_a_task_are_no_tasks() -> None:
     keys = ["eval_de_f1", "eval_de_PER_f1", "eval_de_x_f1", "eval_hi_f1", "eval_hi_PER_f1"]
     keys += ["eval_avg_f1", "eval_avg_PER_f1", "eval_PER_f1", "eval_f1", "eval_de_loss"]
-    assert plots._evaluated_tasks(keys, "f1", trained=["de", "de_x"]) == ["de", "de_x", "hi", "avg"]
+    assert plots.evaluated_tasks(keys, "f1", trained=["de", "de_x"]) == ["de", "de_x", "hi", "avg"]
 
 
 def test_every_task_up_to_thirty_looks_different() -> None:

@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from hf_seqreptile.analysis.runs import SavedRun, read_run
-from hf_seqreptile.scores import AVERAGE, Scores, write_scores
+from hf_seqreptile.scores import AVERAGE, Metric, Scores, write_scores
 
 CLASSES = {
     "token-classification": "BertForTokenClassification",
     "text-classification": "BertForSequenceClassification",
     "question-answering": "BertForQuestionAnswering",
+}
+
+
+METRICS = {
+    "token-classification": Metric("f1"),
+    "text-classification": Metric("accuracy"),
+    "question-answering": Metric("f1", perfect=100),
 }
 
 
@@ -58,7 +65,7 @@ def write_run(
         arguments: further ones of the training.
     """
     rows = ({} if start is None else {"before training": _averaged(start)}) | {method: _averaged(scores)}
-    write_scores(folder, {split: rows}, zero_shot)
+    write_scores(folder, {split: rows}, zero_shot, METRICS[problem])
     trained = [task for task in scores if task not in zero_shot] if trained is None else trained
     for name, content in {
         "training_args.json": {"method": method, "seed": seed, **arguments},
@@ -76,7 +83,7 @@ def write_stl(folder: Path, scores: Scores, seed: int = 1, results: Mapping[str,
     """Write STL's folders, one for each task with these results, and read the one above them."""
     for task, score in scores.items():
         write_run(folder / task, "stl", {task: score}, seed=seed, results=results)
-    write_scores(folder, {"test": {"stl": _averaged(scores)}}, [])
+    write_scores(folder, {"test": {"stl": _averaged(scores)}}, [], METRICS["token-classification"])
     return read_run(folder)
 
 

@@ -1,6 +1,7 @@
 """`python -m hf_seqreptile.analysis`: what finished runs say about gradients, forgetting and cost."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..scores import MISSING, markdown_table
 from .cosine_and_loss import cosine_and_loss
 from .distance_from_start import distance_from_start
 from .encoders import load_start
+from .folders import runs_of
 from .forgetting import forgetting
 from .gradient_computations import gradient_computations
 from .gradient_cosines import gradient_cosines
@@ -23,7 +25,6 @@ from .inner_steps import inner_steps
 from .learning_rate import learning_rate
 from .results import Result, write_results
 from .retrieval import ParallelTexts, read_parallel_texts, retrieval
-from .runs import read_run
 from .texts import Texts, bundled_texts, read_texts
 from .wall_clock import wall_clock
 
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs, or patterns: 'out/*'")
     parser.add_argument("--output_dir", type=Path, default=Path("report"), help="gets the files; default: report")
     parser.add_argument(
         "--base_model",
@@ -122,12 +123,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         datasets.disable_progress_bars()
-        # A folder that is named twice is one run.
-        folders = {Path(folder).resolve(): Path(folder) for folder in args.runs}
         if args.text_files and not args.masked_language_model:
             raise InputError("--text_files is for --masked_language_model and has no effect without it; add it.")
         parallel_texts = read_parallel_texts(args.pairs)
-        groups = group_by_setting([read_run(folder) for folder in folders.values()])
+        runs, skipped = runs_of(args.runs)
+        for reason in skipped:
+            print(f"skipped: {reason}", file=sys.stderr)
+        groups = group_by_setting(runs)
         if args.base_model:
             load_start(args.base_model)
         texts = None

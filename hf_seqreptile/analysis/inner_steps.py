@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from .groups import Group
 from .results import Result
-from .sweep import final_score, sweep
+from .sweep import sweep, tuning_score
 
 CAPTION = (
-    "The final score against the inner steps of a trajectory (the paper's Figure 8b): runs that differ in K and the "
-    "seed alone. Single points are seeds, the line their mean. The score is that of the test data if every run has "
-    "one, else of the validation data, averaged over the tasks."
+    "The final score on the validation data against the inner steps of a trajectory (the paper's Figure 8b): runs "
+    "that differ in K and the seed alone. Single points are seeds, the line their mean. The score is the mean over "
+    "the tasks."
 )
 
 
@@ -22,5 +22,5 @@ def inner_steps(groups: Sequence[Group]) -> Result:
         caption=CAPTION,
         argument="inner_steps",
         label="inner steps K",
-        measured=[final_score(groups)],
+        measured=[tuning_score(groups)],
     )

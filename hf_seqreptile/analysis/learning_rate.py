@@ -6,12 +6,12 @@ from .alignment_log import mean_cosines, why_no_cosines
 from .groups import Group
 from .results import Result
 from .runs import SavedRun
-from .sweep import Measured, final_score, sweep
+from .sweep import Measured, sweep, tuning_score
 
 CAPTION = (
-    "The tasks' mean cosine similarity at the end of training, and the final score, against the inner learning rate "
-    "(the paper's Figure 7b): runs that differ in α and the seed alone. Single points are seeds, the line their mean. "
-    "The score is that of the test data if every run has one, else of the validation data, averaged over the tasks."
+    "The tasks' mean cosine similarity at the end of training, and the final score on the validation data, against "
+    "the inner learning rate (the paper's Figure 7b): runs that differ in α and the seed alone. Single points are "
+    "seeds, the line their mean. The score is the mean over the tasks."
 )
 
 
@@ -26,7 +26,7 @@ def learning_rate(groups: Sequence[Group]) -> Result:
         label="inner learning rate α",
         measured=[
             Measured("cosine", "cosine similarity", _last_cosine, why_no_cosines),
-            final_score(groups),
+            tuning_score(groups),
         ],
     )
 

@@ -1,16 +1,18 @@
 """Finished output folders, read back."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import CONFIG_NAME
 
 from ..errors import InputError
-from ..methods import method_class
+from ..methods import METHODS
+from ..models.adapters import ADAPTER_CONFIG, MODEL_CONFIG
 from ..models.multi_head_folder import heads_in
 from ..models.offline_encoder import OFFLINE_ENCODER
 from ..problems.multiple_choice import MultipleChoice
@@ -24,12 +26,12 @@ from ..scores import AVERAGE, SCORES_JSON, Metric, ScoreTables
 from ..training.setting import settings_of
 from ..training.training_args import MultiTaskTrainingArguments
 from .saved_json import are_texts, check, is_nested, read_object, without_null
+from .saved_scores import read_scores, scores_of_evaluations
 
 RESULTS_JSON = "all_results.json"
 COUNTS = ("train_samples", "eval_samples", "predict_samples")
 """Numbers of examples among the results, all tasks together."""
 DRAWS = "draws/"
-ADAPTER_CONFIG = "adapter_config.json"
 PROBLEMS: dict[str, type[Problem]] = {
     "ForTokenClassification": TokenClassification,
     "ForSequenceClassification": SequenceClassification,
@@ -79,6 +81,9 @@ class SavedRun:
         metric: which metric the scores are.
         is_gathered: the folder above those of STL's models: it has scores, but neither a model nor a log.
         is_adapter: the folder holds PEFT's adapters, not a whole model.
+        adapters: the settings of LoRA's adapters.
+        steps: optimizer steps of the run, of STL of all its models together; `None` where the folder does not say.
+        gradients: gradient computations, of all processes together: M × steps; likewise.
     """
 
     folder: Path
@@ -98,6 +103,9 @@ class SavedRun:
     metric: Metric
     is_gathered: bool = False
     is_adapter: bool = False
+    adapters: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+    gradients: float | None = None
 
     @property
     def draws_per_step(self) -> float | None:
@@ -106,17 +114,20 @@ class SavedRun:
         return sum(_draws(self.log).values()) / steps[-1] if steps else None
 
     def setting(self, name: str) -> Any:
-        """A training argument: as given, or the default, which for `inner_steps` and some others is the method's."""
-        value = self.arguments.get(name, _DEFAULTS[name])
-        return getattr(method_class(self.method), f"default_{name}", None) if value is None else value
+        """An argument of training or adapters: as given, or the default, which for some is the method's."""
+        value = {**_DEFAULTS, **self.adapters, **self.arguments}.get(name)
+        # Of a method of the user's own the defaults are not known.
+        method = METHODS.get(self.method.partition(":")[0])
+        return getattr(method, f"default_{name}", None) if value is None else value
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the result depends on, seeds aside: the problem, the data, the start and the training arguments."""
         given = {name: value for name, value in self.arguments.items() if _has_effect(name)}
         own = {name: self.setting(name) for name in MAIN_SETTINGS}
-        data = {"problem": self.problem, "metric": self.metric.name, "tasks": self.tasks}
-        return data | {"train_samples": self.train_samples, "base_model": self.base_model} | given | own
+        data: dict[str, Any] = {"problem": self.problem, "metric": self.metric.name, "tasks": self.tasks}
+        data |= {"train_samples": self.train_samples, "base_model": self.base_model}
+        return data | dict(self.adapters) | given | own
 
     def score(self, split: str = "test", task: str = AVERAGE) -> float | None:
         """The final score, as a fraction, of one task or on average; `None` where there is none."""
@@ -146,14 +157,15 @@ def read_run(folder: Path) -> SavedRun:
     models = sorted(path.parent for path in folder.glob(f"*/{TRAINING_ARGUMENTS_FILE}"))
     of_stl = [model for model in models if read_object(model / TRAINING_ARGUMENTS_FILE).get("method") == "stl"]
     if of_stl and (folder / SCORES_JSON).is_file():
-        scores, zero_shot, metric = _read_scores(folder)
-        runs = [_read_model(model) for model in of_stl]
+        runs, results = [_read_model(model) for model in of_stl], _read_results(folder)
+        saved = read_scores(folder, "stl", results)
         counts = {n: sum(r.results[n] for r in runs) for n in COUNTS if all(n in r.results for r in runs)}
         tasks = [model.name for model in of_stl]
         return replace(
-            runs[0], folder=folder, scores=scores, results=_read_results(folder) | counts, zero_shot=zero_shot,
+            runs[0], folder=folder, scores=saved.tables, results=results | counts, zero_shot=saved.zero_shot,
             tasks=tasks, languages=tasks, log=[], train_samples=counts.get("train_samples"),
-            metric=metric or runs[0].metric, is_gathered=True,
+            metric=saved.metric, is_gathered=True, steps=_sum(run.steps for run in runs),
+            gradients=_sum(run.gradients for run in runs),
         )  # fmt: skip
     raise InputError(
         f"{folder} has no {TRAINING_ARGUMENTS_FILE}, so no training has finished there. Give the --output_dir of a "
@@ -164,30 +176,66 @@ def read_run(folder: Path) -> SavedRun:
 def _read_model(folder: Path) -> SavedRun:
     arguments = _read_arguments(folder)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    problems = [] if is_adapter else _problems_of_heads(folder)
-    if not problems:
-        problems = [_problem(read_object(folder / (ADAPTER_CONFIG if is_adapter else CONFIG_NAME)), folder)]
-    scores, zero_shot, metric = _read_scores(folder) if (folder / SCORES_JSON).is_file() else ({}, [], None)
+    heads = heads_in(folder) or [""]
+    problems = [_problem(folder / head) for head in heads]
     languages, base_model, evaluated_on = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None, None)
-    log, results = _read_log(folder), _read_results(folder)
-    return SavedRun(
+    results = _read_results(folder)
+    log = _read_log(folder, may_lack=bool(results) and not (folder / SCORES_JSON).is_file())
+    method, tasks = arguments.get("method", _DEFAULTS["method"]), list(_draws(log))
+    if (folder / SCORES_JSON).is_file():
+        saved = read_scores(folder, method, results)
+    else:
+        usual = problems[0].metric if problems[0] is not None else None
+        saved = scores_of_evaluations(method, tasks, results, log, arguments, usual)
+    named = [_name_of_problem(folder / head, problem) for head, problem in zip(heads, problems, strict=True)]
+    run = SavedRun(
         folder=folder,
-        method=arguments.get("method", _DEFAULTS["method"]),
-        problem=", ".join(dict.fromkeys(problem.pipeline_tag for problem in problems)),
+        method=method,
+        problem=", ".join(dict.fromkeys(named)),
         seed=arguments.get("seed", _DEFAULTS["seed"]),
         arguments=arguments,
-        scores=scores,
+        scores=saved.tables,
         results=results,
         train_samples=results.get("train_samples"),
-        zero_shot=zero_shot,
-        tasks=list(_draws(log)),
+        zero_shot=saved.zero_shot,
+        tasks=tasks,
         languages=languages,
         base_model=base_model,
         evaluated_on=evaluated_on,
         log=log,
-        metric=metric or problems[0].metric,
+        metric=saved.metric,
         is_adapter=is_adapter,
+        adapters=_read_adapters(folder) if is_adapter else {},
+        steps=max((entry["step"] for entry in log), default=None),
     )
+    return replace(run, gradients=_gradients(run))
+
+
+def _gradients(run: SavedRun) -> float | None:
+    """As the log counts them, else M × steps."""
+    if run.steps is None:
+        return None
+    each = run.draws_per_step
+    if each is None:
+        each = run.setting("tasks_per_step") if not run.setting("all_tasks_each_step") else None
+    return None if each is None else each * run.steps
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    """`None` where one is."""
+    given = list(values)
+    return None if None in given else sum(given)
+
+
+def _read_adapters(folder: Path) -> dict[str, Any]:
+    """What the results of LoRA's adapters depend on, under the names of the command line."""
+    config = read_object(folder / ADAPTER_CONFIG)
+    names = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
+    layers = config.get("target_modules")
+    ends = sorted({str(layer).rpartition(".")[2] for layer in layers}) if isinstance(layers, list) else None
+    values = {name: config[key] for name, key in names.items() if isinstance(config.get(key), int | float)}
+    kind = {"LORA": "LoRA"}.get(str(config.get("peft_type")), str(config.get("peft_type")))
+    return {"adapters": kind} | values | ({"lora_target_modules": ends} if ends else {})
 
 
 def _read_arguments(folder: Path) -> dict[str, Any]:
@@ -198,15 +246,18 @@ def _read_arguments(folder: Path) -> dict[str, Any]:
     check(isinstance(arguments.get("seed", 0), int), path, "`seed` is not a whole number")
     for name in MAIN_SETTINGS[1:]:
         check(is_nested(arguments.get(name)), path, f"`{name}` is not a number")
-    try:
-        method_class(method)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
     return arguments
 
 
-def _read_log(folder: Path) -> list[dict[str, Any]]:
+def _read_log(folder: Path, may_lack: bool) -> list[dict[str, Any]]:
+    """The log; of a run in Python that of its newest checkpoint, where it saved no state, or none."""
     path = folder / TRAINER_STATE_NAME
+    if may_lack and not path.is_file():
+        states = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")
+        newest = max(states, key=lambda state: state.stat().st_mtime, default=None)
+        if newest is None:
+            return []
+        path = newest
     log = read_object(path).get("log_history", [])
     check(isinstance(log, list) and all(map(_is_logged, log)), path, "`log_history` is not a log of steps")
     return [without_null(entry) for entry in log]
@@ -219,24 +270,32 @@ def _read_results(folder: Path) -> dict[str, float]:
     return without_null(results)
 
 
-def _problems_of_heads(folder: Path) -> list[type[Problem]]:
-    """The problems of a model with several heads; empty where there is none."""
-    return [_problem(read_object(folder / head / CONFIG_NAME), folder / head) for head in heads_in(folder) or []]
+def _problem(folder: Path) -> type[Problem] | None:
+    """The problem of a model with one head, or of adapters, which may lack the configuration of the whole.
 
-
-def _problem(config: Mapping[str, Any], folder: Path) -> type[Problem]:
-    kinds = (config.get("architectures") or [], [config.get("task_type") or ""])
-    check(all(map(are_texts, kinds)), folder, "`architectures` or `task_type` of its model are not texts")
+    `None` for a model of another class than those of the scripts.
+    """
+    config = _read_config(folder)
     if (kind := config.get("task_type")) in PROBLEMS_OF_ADAPTERS:
         return PROBLEMS_OF_ADAPTERS[kind]
     architecture = " ".join(config.get("architectures") or [])
-    for name, problem in PROBLEMS.items():
-        if name in architecture:
-            return problem
-    raise InputError(
-        f"{folder}: its model is {architecture or kind or 'of no named class'}; runs of this package's scripts can be "
-        f"read."
-    )
+    return next((problem for name, problem in PROBLEMS.items() if name in architecture), None)
+
+
+def _name_of_problem(folder: Path, problem: type[Problem] | None) -> str:
+    if problem is not None:
+        return problem.pipeline_tag
+    return " ".join(_read_config(folder).get("architectures") or []) or "other-problems"
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a model; empty for one that is none of transformers."""
+    names = (CONFIG_NAME, MODEL_CONFIG, ADAPTER_CONFIG)
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    config = {} if path is None else read_object(path)
+    kinds = (config.get("architectures") or [], [config.get("task_type") or ""])
+    check(all(map(are_texts, kinds)), folder, "`architectures` or `task_type` of its model are not texts")
+    return config
 
 
 def _draws(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -263,27 +322,6 @@ def _read_card(folder: Path) -> tuple[list[str], str | None, str | None]:
     evaluated_on = results[0].dataset_type if results else None
     check(evaluated_on is None or isinstance(evaluated_on, str), path, "the `type` of a dataset is not a text")
     return languages, base_model, evaluated_on
-
-
-def _read_scores(folder: Path) -> tuple[ScoreTables, list[str], Metric | None]:
-    """The scores, the zero-shot tasks, and the metric where the file names it."""
-    path = folder / SCORES_JSON
-    content = read_object(path)
-    tables, zero_shot = content.get("scores", {}), content.get("zero_shot", [])
-    check(is_nested(tables, 3), path, "`scores` are not tables of numbers")
-    check(are_texts(zero_shot), path, "`zero_shot` is not a list of texts")
-    scores = {split: {name: without_null(row) for name, row in rows.items()} for split, rows in tables.items()}
-    return scores, zero_shot, _metric(content["metric"], path) if "metric" in content else None
-
-
-def _metric(content: Any, path: Path) -> Metric:
-    named: dict[str, Any] = content if isinstance(content, dict) else {}
-    name, perfect, of_tasks = named.get("name"), named.get("perfect", 0), named.get("of_tasks", {})
-    problems = named.get("problems", {})
-    is_metric = isinstance(name, str) and isinstance(perfect, int | float) and perfect > 0
-    are_tables = all(isinstance(table, dict) and are_texts([*table.values()]) for table in (of_tasks, problems))
-    check(is_metric and are_tables, path, "`metric` is none")
-    return Metric(str(name), perfect, tuple(of_tasks.items()), tuple(problems.items()))
 
 
 def _is_logged(entry: Any) -> bool:

@@ -15,15 +15,23 @@ GATHERED = "STL's log is in the folders of its languages; there is no common one
 
 
 def score_label(groups: Sequence[Group]) -> str:
-    """The axis of a score, which all runs have if they are of one problem."""
+    """The axis of a validation score, which all runs have if they are of one problem."""
     labels = {run.metric.label for group in groups for run in group.runs}
-    return f"{labels.pop() if len(labels) == 1 else 'score'} (%)"
+    return f"validation {labels.pop() if len(labels) == 1 else 'score'} (%)"
 
 
 def logged_scores(run: SavedRun) -> dict[int, float]:
     """The mean score over the evaluated tasks, as a fraction, by step."""
     key = f"eval_{run.metric.name}"
     return {entry["step"]: run.metric.fraction(entry[key]) for entry in run.log if key in entry}
+
+
+def final_score(run: SavedRun) -> float | None:
+    """The final validation score, a mean over the tasks, as a fraction; `None` where there is none."""
+    if (score := run.score("validation")) is not None:
+        return score
+    scores = logged_scores(run)
+    return scores[max(scores)] if scores and max(scores) == run.steps else None
 
 
 def score_curves(

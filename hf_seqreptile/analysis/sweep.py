@@ -9,7 +9,7 @@ from .drawing import Curve, Panel, draw_curves
 from .groups import Group, families
 from .results import Result
 from .runs import SavedRun
-from .score_log import score_label
+from .score_log import final_score, score_label
 
 Measure = Callable[[SavedRun], float | None]
 """A number that a run ends with; `None` where it has none."""
@@ -34,15 +34,13 @@ class Measured:
     unit: float = 1
 
 
-def final_score(groups: Sequence[Group]) -> Measured:
-    """The final score, a fraction, on the test data if every run has one there, else on the validation data."""
-    runs = [run for group in groups for run in group.runs]
-    split = "test" if all(run.score("test") is not None for run in runs) else "validation"
-    return Measured("score", score_label(groups), lambda run: run.score(split), _no_final_score, unit=0.01)
+def tuning_score(groups: Sequence[Group]) -> Measured:
+    """The final validation score, a fraction: what settings are chosen by. Test data is not looked at for that."""
+    return Measured("score", score_label(groups), final_score, _no_final_score, unit=0.01)
 
 
 def _no_final_score(run: SavedRun) -> str:
-    return f"{run.folder}: no scores; run it with --do_eval or --do_predict"
+    return f"{run.folder}: no validation scores; run it with --do_eval"
 
 
 def sweep(

@@ -7,6 +7,7 @@ from transformers import SchedulerType
 from ..data.arguments import DataArguments
 from ..methods.outer_loop import OuterLoopMixin, refuse_too_few_steps
 from ..methods.reptile import ReptileMixin
+from ..models.adapters import adapters_in_words
 from ..models.loading import ModelArguments, check_model_arguments
 from ..problems.problem import Problem
 from ..training.plan import batch_in_words, reach_notes, reptile_notes, steps_of_budget
@@ -62,6 +63,8 @@ def dry_run(
         draw_clusters_equally(args, data_args.num_clusters, data_args.languages)
     rows = [("model", str(model_args.model_name_or_path))]
     rows += [row for split in splits for row in data_args.described(split)]
+    if model_args.use_peft:
+        rows.append(("adapters", adapters_in_words(model_args)))
     if args.do_train:
         rows += _training(method, data_args, args)
     rows.append(("output", str(args.output_dir)))

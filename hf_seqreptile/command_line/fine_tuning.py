@@ -7,6 +7,7 @@ from transformers import set_seed
 from ..console.arguments import parse_arguments
 from ..console.bad_input import bad_input_exits
 from ..console.verbosity import verbosity_put_back
+from ..models.adapters import check_lora_arguments, with_adapters
 from ..problems.problem import Problem
 from ..publishing.hub_repository import push_all
 from ..training.training_args import MultiTaskTrainingArguments
@@ -41,6 +42,9 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             example,
         )
         make_trainer = trainer_class(args)
+        check_lora_arguments(model_args, args.do_train)
+        if model_args.use_peft:
+            make_trainer.refuse_adapters()
         take_stock_names(args, data_args)
         refuse_unused_arguments(args, problem_class.without_effect)
         refuse_results_of_another_model(args, str(model_args.model_name_or_path))
@@ -68,6 +72,8 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             set_seed(args.seed)
             of_run = problem.of_run(run.tasks)
             model, tokenizer = of_run.load_model(model_args, lambda: problem.texts(tasks), args.do_train)
+            if model_args.use_peft:
+                model = with_adapters(model, model_args)
             with args.main_process_first(desc="tokenizing"):
                 features = {split: of_run.encode(data, tokenizer, split) for split, data in run.tasks.items()}
             trainer = make_trainer(

@@ -144,7 +144,11 @@ def task_facts(run: Run, problem: Problem) -> dict[str, TaskFacts]:
         head, own = problem.head_of(task), problem.of_task(task)
         if head is not None:
             threshold, texts = _no_answer_threshold(own.args), len(own.text_columns(task, dataset))
-            facts[task] = TaskFacts(head, own.pipeline_tag, own.metric.name, own.args.dataset_name, threshold, texts)
+            named = own.args.languages if task in run.tasks.get("train", ()) else None
+            # Of tasks with common arguments these are all the tasks' names.
+            languages = (task,) if task in (named or ()) else tuple(named or ())
+            kind = (own.pipeline_tag, own.metric.name, own.args.dataset_name)
+            facts[task] = TaskFacts(head, *kind, threshold, texts, languages)
     return facts
 
 

@@ -14,6 +14,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from ..errors import InputError
 from ..methods import METHODS
+from ..models.adapters import LoraArguments
 from ..yaml_text import read_mapping
 
 
@@ -53,6 +54,7 @@ def parse_arguments(
 
 
 USAGE = "%(prog)s [recipe.yaml] [--argument value …]; --help lists all"
+LORA_HEADING = "adapters in place of the whole model (docs/lora.md)"
 STOCK_HEADING = "arguments of transformers.TrainingArguments"
 
 
@@ -80,6 +82,8 @@ class _Parser(HfArgumentParser):
 def _heading(field: Field) -> str | None:
     if methods := [name for name, method in METHODS.items() if field.name in method.own_settings()]:
         return f"settings of --method {', '.join(methods)}"
+    if LoraArguments.__dataclass_fields__.get(field.name) is field:
+        return LORA_HEADING
     is_stock = TrainingArguments.__dataclass_fields__.get(field.name) is field
     return STOCK_HEADING if is_stock else None
 

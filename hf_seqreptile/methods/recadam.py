@@ -77,10 +77,15 @@ class RecAdamMixin(MultiTaskMixin):
                 f"`optimizer_cls_and_kwargs`."
             )
         if hasattr(model, "peft_config"):
-            raise InputError(
-                f"--method {self.method} does not support adapters (PEFT, LoRA): it pulls what is trained towards "
-                f"its pretrained values, and an adapter has none. Train the whole model, or choose another method."
-            )
+            self.refuse_adapters()
+
+    @classmethod
+    def refuse_adapters(cls) -> None:
+        """As in the parent: this one cannot."""
+        raise InputError(
+            f"--method {cls.method} does not support adapters (PEFT, LoRA): it pulls what is trained towards its "
+            f"pretrained values, and an adapter has none. Train the whole model, or choose another method."
+        )
 
     def _refuse_different_processes(self) -> None:
         if not dist.is_initialized():

@@ -1,6 +1,7 @@
 """The pretrained model and its tokenizer, from the Hub, a folder, or the bundled offline encoder."""
 
 import dataclasses
+import importlib.util
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -19,9 +20,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
+from ..json_text import parse_json
+from .adapters import MODEL_CONFIG, LoraArguments, merged
 from .class_head import load_with_labels
 from .multi_head_folder import ENCODER, encoder_folder, heads_in
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
@@ -35,7 +39,7 @@ ProblemType = Literal["regression", "single_label_classification"]
 
 
 @dataclass
-class ModelArguments:
+class ModelArguments(LoraArguments):
     """Which pretrained model to fine-tune."""
 
     takes_words: ClassVar[bool] = False
@@ -130,9 +134,11 @@ def load_model(
             f"--{MODEL} {path} has several heads ({', '.join(heads)}), and these tasks share one. Give the folder of "
             f"one, {Path(path) / heads[0]}, or {Path(path) / ENCODER} for a new head."
         )
-    hub = _hub(args)
-    _refuse_adapter(path, args)
-    config = _load_config(args, path)
+    hub = {**_of_hub(args), "trust_remote_code": args.trust_remote_code}
+    base, config_path = path, path
+    if (adapter := _adapter_config(path, args)) is not None:
+        base, config_path = _base_of_adapters(adapter, path, args, will_train)
+    config = _load_config(args, config_path)
     if auto_class is AutoModelForQuestionAnswering:
         _set_start_and_end(config, path, will_train)
     if problem_type is not None:
@@ -140,16 +146,17 @@ def load_model(
     tokenizer = _load_tokenizer(args, path, config, hub)
 
     def load(config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
-        return _from_pretrained(
+        model, loading = _from_pretrained(
             MODEL,
             auto_class,
-            path,
+            base,
             config=config,
             dtype=torch.float32,  # the default follows the checkpoint, and φ must not be rounded to bf16
             ignore_mismatched_sizes=args.ignore_mismatched_sizes,
             output_loading_info=True,
             **hub,
         )
+        return (model if adapter is None else merged(model, path, **_of_hub(args))), loading
 
     if labels is None:
         model = load(config)[0]
@@ -177,7 +184,8 @@ def load_encoder(
     name = path = check_model_arguments(args)
     path = str(build_offline_encoder()) if path == OFFLINE_ENCODER else encoder_folder(path)
     args = dataclasses.replace(args, model_name_or_path=path)
-    _refuse_adapter(path, args)
+    if _adapter_config(path, args) is not None:
+        raise InputError(_ADAPTER.format(path))
     config = _load_config(args, path)
     if config.is_encoder_decoder:
         raise InputError(f"{name} has a decoder; choose an encoder, such as multilingual BERT.")
@@ -195,32 +203,46 @@ def check_model_arguments(args: ModelArguments) -> str:
     return args.model_name_or_path
 
 
-def _hub(args: ModelArguments) -> dict[str, Any]:
-    """What every `from_pretrained` is told."""
-    return {
-        "cache_dir": args.cache_dir,
-        "revision": args.model_revision,
-        "token": args.token,
-        "trust_remote_code": args.trust_remote_code,
-    }
+_ADAPTER = (
+    f"--{MODEL} {{}} is an adapter, as PEFT saves LoRA's, and no model. Merge it into its model, as docs/lora.md "
+    "shows, and give the folder of what comes out."
+)
+
+
+def _of_hub(args: ModelArguments) -> dict[str, Any]:
+    return {"cache_dir": args.cache_dir, "revision": args.model_revision, "token": args.token}
 
 
 def _load_config(args: ModelArguments, path: str) -> PreTrainedConfig:
     argument, path = ("config_name", args.config_name) if args.config_name else (MODEL, path)
-    return _from_pretrained(argument, AutoConfig, path, **_hub(args))
+    own = _of_hub(args)
+    return _from_pretrained(argument, AutoConfig, path, **own, trust_remote_code=args.trust_remote_code)
 
 
-def _refuse_adapter(path: str, args: ModelArguments) -> None:
+def _adapter_config(path: str, args: ModelArguments) -> str | None:
+    """The file that makes a model one of PEFT's adapters, where it is one."""
     try:
-        file = find_adapter_config_file(path, cache_dir=args.cache_dir, revision=args.model_revision, token=args.token)
+        return find_adapter_config_file(path, **_of_hub(args))
     except (OSError, ValueError):
         # Loading the model will say what is wrong with the path.
-        return
-    if file is not None:
+        return None
+
+
+def _base_of_adapters(file: str, path: str, args: ModelArguments, will_train: bool) -> tuple[str, str]:
+    """The model that adapters were made for, and the file with the configuration of both together."""
+    whole = cached_file(path, MODEL_CONFIG, **_of_hub(args), _raise_exceptions_for_missing_entries=False)
+    if will_train or whole is None:
+        raise InputError(_ADAPTER.format(path))
+    if importlib.util.find_spec("peft") is None:
+        raise InputError(f"{path} holds PEFT's adapters: pip install 'hf-seqreptile[peft]'")
+    base = parse_json(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not isinstance(base, str) or (Path(base).is_absolute() and not Path(base).is_dir()):
         raise InputError(
-            f"--{MODEL} {path} is an adapter, as PEFT saves LoRA's, and no model. Merge it into its model, as "
-            f"docs/lora.md shows, and give the folder of what comes out."
+            f"{file} names {base!r} as the model that the adapters in {path} belong to, and there is none here. Put "
+            f"its name or folder there as base_model_name_or_path; that of {OFFLINE_ENCODER} is made again by "
+            f"repeating the command of the training in another --output_dir."
         )
+    return base, whole
 
 
 def _set_start_and_end(config: PreTrainedConfig, path: str, will_train: bool) -> None:

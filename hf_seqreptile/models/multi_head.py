@@ -1,9 +1,6 @@
 """One encoder under several heads, each of them a model of transformers."""
 
 import copy
-import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +12,10 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..errors import InputError
-from .multi_head_folder import ENCODER, HEADS_FILE, check_head_name, heads_in
+from .multi_head_folder import ENCODER, HEADS_FILE, check_head_name, heads_in, replace_heads
 
 OF_A_HEAD = ("architectures", "id2label", "label2id", "problem_type")
 """What the heads' configurations may differ in, whatever becomes of the encoder's."""
-SCRATCH = ".heads-"
-"""What the name of a folder begins with in which a model is written before it takes its place."""
 
 
 class MultiHeadModel(nn.Module):
@@ -153,6 +148,23 @@ class MultiHeadModel(nn.Module):
 
     # Its folders.
 
+    def name_in_folder(self, name: str, folder: str) -> str | None:
+        """What a weight of this model is called in the folder of a head, or the encoder's; `None` if it is not in it.
+
+        Args:
+            name: as in `state_dict`, or of a weight that was added beside those.
+            folder: of a head, or `encoder`.
+        """
+        part, _, rest = name.partition(".")
+        if part == "encoder":
+            prefix = "" if folder == ENCODER else f"{self.head(folder).base_model_prefix}."
+            pooler = f"{prefix}pooler."
+            # Heads on all tokens have none.
+            lacks = folder != ENCODER and not any(key.startswith(pooler) for key in self._keys[folder])
+            return None if lacks and f"{prefix}{rest}".startswith(pooler) else f"{prefix}{rest}"
+        key, _, rest = rest.partition(".")
+        return rest if folder != ENCODER and key == _key(folder) else None
+
     def save_pretrained(self, folder: str | Path, tokenizers: Mapping[str, Any] | None = None) -> None:
         """Write a folder for each head, which transformers alone loads, and the encoder's, `encoder`.
 
@@ -166,22 +178,7 @@ class MultiHeadModel(nn.Module):
         Raises:
             InputError: an adapter is in the model.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{SCRATCH}*"):
-            # By a process that was killed.
-            shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
-            old, new = Path(scratch) / "old", Path(scratch) / "new"
-            old.mkdir()
-            new.mkdir()
-            self._write(new, tokenizers or {})
-            # The file that names the heads goes first and comes last: it says that all the others are there.
-            for name in dict.fromkeys([HEADS_FILE, *(heads_in(folder) or []), *self._keys, ENCODER]):
-                if (folder / name).exists():
-                    (folder / name).rename(old / name)
-            for name in (*self._keys, ENCODER, HEADS_FILE):
-                (new / name).rename(folder / name)
+        replace_heads(Path(folder), self.head_names, lambda place: self._write(place, tokenizers or {}))
 
     def _write(self, folder: Path, tokenizers: Mapping[str, Any]) -> None:
         for name in self._keys:
@@ -198,8 +195,6 @@ class MultiHeadModel(nn.Module):
         self.encoder.save_pretrained(folder / ENCODER)
         for tokenizer in list(tokenizers.values())[:1]:
             tokenizer.save_pretrained(folder / ENCODER)
-        text = json.dumps({"heads": self.head_names}, indent=2, ensure_ascii=False)
-        (folder / HEADS_FILE).write_text(text + "\n", encoding="utf-8")
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[PreTrainedModel]:

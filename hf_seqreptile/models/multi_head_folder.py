@@ -1,5 +1,9 @@
 """Where a model with several heads lies: a folder a head, the encoder's, and a file that names them."""
 
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 
 from transformers.utils import SAFE_WEIGHTS_NAME
@@ -7,7 +11,10 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from ..errors import InputError
 from ..json_text import parse_json
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ENCODER, HEADS_FILE = "encoder", "heads.json"
+SCRATCH = ".heads-"
+"""What the name of a folder begins with in which a model is written before it takes its place."""
 OTHER_FOLDERS = ("runs", "clusters", "logs")
 """What else an output folder may hold."""
 SUFFIXES_OF_FILES = (".json", ".jsonl", ".md", ".txt", ".png", ".safetensors")
@@ -23,8 +30,39 @@ def heads_in(folder: Path) -> list[str] | None:
 
 
 def holds_model(folder: Path) -> bool:
-    """Whether a finished model lies in the folder, with one head or several."""
-    return (folder / SAFE_WEIGHTS_NAME).exists() or heads_in(folder) is not None
+    """Whether a finished model lies in the folder, whole or as adapters, with one head or several."""
+    return (
+        any((folder / name).exists() for name in (SAFE_WEIGHTS_NAME, ADAPTER_WEIGHTS)) or heads_in(folder) is not None
+    )
+
+
+def replace_heads(folder: Path, heads: Sequence[str], write: Callable[[Path], None]) -> None:
+    """Write a model with several heads into a folder; those of an earlier one are removed.
+
+    They appear together: where writing fails, as on a full disk, those of before are still there.
+
+    Args:
+        folder: where; made if it does not exist.
+        heads: their names, which go into `heads.json`.
+        write: fills an empty folder with a folder for each head, and the encoder's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{SCRATCH}*"):
+        # By a process that was killed.
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
+        old, new = Path(scratch) / "old", Path(scratch) / "new"
+        old.mkdir()
+        new.mkdir()
+        write(new)
+        text = json.dumps({"heads": list(heads)}, indent=2, ensure_ascii=False)
+        (new / HEADS_FILE).write_text(text + "\n", encoding="utf-8")
+        # The file that names the heads goes first and comes last: it says that all the others are there.
+        for name in dict.fromkeys([HEADS_FILE, *(heads_in(folder) or []), *heads, ENCODER]):
+            if (folder / name).exists():
+                (folder / name).rename(old / name)
+        for name in (*heads, ENCODER, HEADS_FILE):
+            (new / name).rename(folder / name)
 
 
 def encoder_folder(folder: str) -> str:

@@ -18,7 +18,7 @@ from ..models.multi_head_folder import ENCODER, HEADS_FILE, heads_in
 
 PUBLISHED = (
     "README.md", "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
-    "adapter_config.json", "*.py",
+    "adapter_config.json", "model_config.json", "*.py",
     "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.jinja",
     "training_args.json", "trainer_state.json", "training.png", "scores.*", "*_results.json", HEADS_FILE,
 )  # fmt: skip
@@ -120,10 +120,10 @@ def published_files(folder: Path) -> dict[str, str | bytes]:
     for place in ["", *([] if heads is None else [*heads, ENCODER])]:
         names = sorted(path.name for path in (folder / place).iterdir() if _is_published(path))
         files |= {f"{place}/{name}" if place else name: str(folder / place / name) for name in names}
-    if ADAPTER_FILE in files:
-        config = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
+    for name in [name for name in files if Path(name).name == ADAPTER_FILE]:
+        config = json.loads((folder / name).read_text(encoding="utf-8"))
         if config.get(ADAPTER_BASE) and hub_id(config[ADAPTER_BASE]) is None:
-            files[ADAPTER_FILE] = json.dumps(config | {ADAPTER_BASE: None}, indent=2).encode()
+            files[name] = json.dumps(config | {ADAPTER_BASE: None}, indent=2).encode()
     return files
 
 
@@ -171,8 +171,9 @@ def upload_command(folder: Path, repository: str, revision: str | None = None) -
     files = published_files(folder)
     options = [*(["--revision", revision] if revision else []), *(part for n in files for part in ("--include", n))]
     command = shlex.join(["hf", "upload", repository, str(folder), ".", *options])
-    if isinstance(files.get(ADAPTER_FILE), bytes):
-        return f"(first set {ADAPTER_BASE} in {folder / ADAPTER_FILE}, a path of this machine, to null)\n{command}"
+    changed = [str(folder / name) for name, content in files.items() if isinstance(content, bytes)]
+    if changed:
+        return f"(first set {ADAPTER_BASE} in {', '.join(changed)}, a path of this machine, to null)\n{command}"
     return command
 
 

@@ -3,7 +3,6 @@
 import importlib.metadata
 import math
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..models.adapters import task_type
 from ..models.multi_head import multi_head
 from ..models.multi_head_folder import ENCODER
 from ..models.offline_encoder import OFFLINE_ENCODER
@@ -18,6 +18,7 @@ from ..scores import AVERAGE, Metric, ScoreTables, escape_markdown, markdown_tab
 from ..version import __version__
 from .file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE, TRAINING_PLOT
 from .hub_repository import hub_id
+from .language_codes import LANGUAGE_CODES
 from .settings_table import settings_table
 from .training_facts import TaskFacts, TrainingFacts
 from .usage import AUTO_PEFT_CLASSES, LINES, usage
@@ -174,6 +175,13 @@ class _Run:
         return list(dict.fromkeys(own or ([self.metric.name] if self.metric else [])))
 
     @property
+    def known_languages(self) -> list[str]:
+        """What was given as a language, by its code."""
+        # Tasks of several kinds, and of a benchmark, are called by what they are.
+        named = self.languages if self.tasks_are_languages and not self.of_tasks else []
+        return [language for language in named if language in LANGUAGE_CODES]
+
+    @property
     def model(self) -> Any:
         return self.training.model
 
@@ -192,12 +200,9 @@ def _public_name(dataset: str | None) -> str | None:
 
 def _metadata(run: _Run) -> ModelCardData:
     results = _eval_results(run)
-    # Tasks of several kinds, and of one that is none of languages, are called by what they are.
-    named = run.languages if run.tasks_are_languages and not run.of_tasks else []
-    languages = [language for language in named if re.fullmatch("[a-z]{2,3}", language)]
     datasets = [name for name in dict.fromkeys(run.datasets) if name not in (None, BUNDLED_SAMPLE)]
     return ModelCardData(
-        language=languages or None,
+        language=run.known_languages or None,
         license=run.license,
         library_name="peft" if run.adapters else "transformers",
         pipeline_tag=run.pipeline_tag,
@@ -290,24 +295,46 @@ def _data_section(run: _Run) -> list[str]:
 
 
 def _usage(run: _Run) -> list[str]:
-    model = multi_head(run.model)
-    if model is None or run.adapters:
-        if run.pipeline_tag not in (AUTO_PEFT_CLASSES if run.adapters else LINES):
+    model, has_adapters = multi_head(run.model), bool(run.adapters)
+    if model is None:
+        if run.pipeline_tag not in LINES:
             return []
-        lines = usage(run.pipeline_tag, run.name, run.model, run.no_answer_threshold, texts=run.texts)
+        config = next(iter(run.model.peft_config.values())) if has_adapters else None
+        lines = usage(
+            run.pipeline_tag,
+            run.name,
+            run.model,
+            run.no_answer_threshold,
+            texts=run.texts,
+            auto_peft_class=_auto_peft_class(config.task_type) if config else None,
+            languages=run.known_languages,
+        )
         return ["## Use it", f"```python\n{lines}\n```"]
-    sections = [
-        "## Use it",
-        f"Each folder holds a whole model that transformers loads, and `{ENCODER}` the encoder alone, without a head.",
-    ]
+    holds, rest = (
+        ("adapters that peft loads", "those of ") if has_adapters else ("a whole model that transformers loads", "")
+    )
+    sections = ["## Use it", f"Each folder holds {holds}, and `{ENCODER}` {rest}the encoder alone, without a head."]
     for head in model.head_names:
         tasks = [task for task, facts in run.of_tasks.items() if facts.head == head]
         facts = run.of_tasks[tasks[0]] if tasks else None
         if facts is not None and facts.pipeline_tag in LINES:
-            lines = usage(facts.pipeline_tag, run.name, model.head(head), facts.no_answer_threshold, head, facts.texts)
+            lines = usage(
+                facts.pipeline_tag,
+                run.name,
+                model.head(head),
+                facts.no_answer_threshold,
+                head,
+                facts.texts,
+                _auto_peft_class(task_type(model.head(head))) if has_adapters else None,
+                [language for task in tasks for language in run.of_tasks[task].languages],
+            )
             title = f"### {escape_markdown(head)}: {', '.join(map(escape_markdown, tasks))}"
             sections += [title, f"```python\n{lines}\n```"]
     return sections
+
+
+def _auto_peft_class(of_task_type: str | None) -> str:
+    return AUTO_PEFT_CLASSES.get(of_task_type or "", "AutoPeftModel")
 
 
 def _summary(run: _Run) -> str:

@@ -19,6 +19,7 @@ class TaskFacts:
         dataset: what it was trained and scored on, as given by the user; `None` for local files.
         no_answer_threshold: as in [`write_model_card`].
         texts: likewise.
+        languages: what it was trained on, by their codes, where they were named.
     """
 
     head: str
@@ -27,6 +28,7 @@ class TaskFacts:
     dataset: str | None = None
     no_answer_threshold: float | None = None
     texts: int = 2
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,17 @@
 """The Python lines that use a finished model; they need transformers (and, for adapters, peft) alone."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from .example_texts import CHOICES, ONE_TEXT, PAIRS, QUESTIONS, WORDS_APART, example_in
+
 AUTO_PEFT_CLASSES = {
-    "token-classification": "AutoPeftModelForTokenClassification",
-    "text-classification": "AutoPeftModelForSequenceClassification",
-    "question-answering": "AutoPeftModelForQuestionAnswering",
+    "TOKEN_CLS": "AutoPeftModelForTokenClassification",
+    "SEQ_CLS": "AutoPeftModelForSequenceClassification",
+    "QUESTION_ANS": "AutoPeftModelForQuestionAnswering",
 }
+"""What loads adapters of a task type. Those without one name the model's class, which `AutoPeftModel` takes."""
 
 AUTO_CLASSES = {
     "token-classification": "AutoModelForTokenClassification",
@@ -15,6 +19,7 @@ AUTO_CLASSES = {
     "question-answering": "AutoModelForQuestionAnswering",
     "multiple-choice": "AutoModelForMultipleChoice",
 }
+ON_THE_HUB = ", or the model's id on the Hub"
 WITHOUT_PIPELINE = ("question-answering", "multiple-choice")
 """Problems that transformers has no pipeline for, so that their lines always load the model."""
 
@@ -23,7 +28,7 @@ TOKEN_CLASSIFICATION = """\
 
 name = {name}  # this folder, or the model's id on the Hub
 {load}tag = pipeline("token-classification", model={model}, aggregation_strategy="first")
-text = "Angela Merkel was born in Hamburg ."  # words and punctuation apart, as in the training data
+text = {texts[0]}  # words and punctuation apart, as in the training data
 print([(text[e["start"] : e["end"]].strip(), e["entity_group"]) for e in tag(text)])"""
 
 EACH_WORD = """\
@@ -31,7 +36,7 @@ EACH_WORD = """\
 
 name = {name}  # this folder, or the model's id on the Hub
 {load}tag = pipeline("token-classification", model={model})
-text = "Angela Merkel was born in Hamburg ."  # words and punctuation apart, as in the training data
+text = {texts[0]}  # words and punctuation apart, as in the training data
 tags = {{}}
 for token in tag(text):  # a word's tag is that of its first token
     tags.setdefault(text[: token["end"]].count(" "), token["entity"])
@@ -42,11 +47,9 @@ TEXT_CLASSIFICATION = """\
 
 name = {name}  # this folder, or the model's id on the Hub
 {load}classify = pipeline("text-classification", model={model})
-print(classify({{"text": "The bakery opens at six.", "text_pair": "Nobody sells bread before noon."}}))"""
+print(classify({{"text": {texts[0]}, "text_pair": {texts[1]}}}))"""
 
-ONE_TEXT = TEXT_CLASSIFICATION.replace(
-    '{{"text": "The bakery opens at six.", "text_pair": "Nobody sells bread before noon."}}', '"A wonderful book."'
-)
+SINGLE_TEXT = TEXT_CLASSIFICATION.replace('{{"text": {texts[0]}, "text_pair": {texts[1]}}}', "{texts[0]}")
 
 QUESTION_ANSWERING = """\
 import torch
@@ -54,7 +57,7 @@ import torch
 
 name = {name}  # this folder, or the model's id on the Hub
 tokenizer, model = AutoTokenizer.from_pretrained({place}), {load}
-question, context = "Where was Angela Merkel born?", "Angela Merkel was born in Hamburg."
+question, context = {texts[0]}, {texts[1]}
 inputs = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True)
 offsets, of_context = inputs.pop("offset_mapping")[0], torch.tensor([i == 1 for i in inputs.sequence_ids()])
 with torch.no_grad():
@@ -76,8 +79,8 @@ import torch
 
 name = {name}  # this folder, or the model's id on the Hub
 tokenizer, model = AutoTokenizer.from_pretrained({place}), {load}
-context, question = "Anna slept late.", "What was the effect?"
-choices = ["She was early.", "She missed the bus."]
+context, question = {texts[0]}, {texts[1]}
+choices = [{texts[2]}, {texts[3]}]
 pairs = [context] * len(choices), [f"{{question}} {{choice}}" for choice in choices]
 inputs = tokenizer(*pairs, padding=True, truncation=True, return_tensors="pt")
 with torch.no_grad():
@@ -90,6 +93,12 @@ LINES = {
     "question-answering": QUESTION_ANSWERING,
     "multiple-choice": MULTIPLE_CHOICE,
 }
+EXAMPLES = {
+    "token-classification": WORDS_APART,
+    "text-classification": PAIRS,
+    "question-answering": QUESTIONS,
+    "multiple-choice": CHOICES,
+}
 
 
 def usage(
@@ -99,23 +108,30 @@ def usage(
     no_answer_threshold: float | None = None,
     head: str | None = None,
     texts: int = 2,
+    auto_peft_class: str | None = None,
+    languages: Sequence[str] = (),
 ) -> str:
     """Lines of Python that load and use a model.
 
     Args:
         pipeline_tag: the problem as the Hub names it.
         name: of the model's folder.
-        model: a model of transformers, or one of PEFT's with adapters.
+        model: a model of transformers, or one of PEFT's.
         no_answer_threshold: how far the score of "no answer" must be above that of the best answer; `None` where
             every question has one.
         texts: of an example that is classified, one or a pair.
         head: the subfolder of `name` that the model lies in. Default: none.
+        languages: of the model, in one of which the example is where there is one; else in English.
+        auto_peft_class: what loads PEFT's adapters, where the folder has these in place of a whole model.
     """
-    has_pipeline, has_adapters = pipeline_tag not in WITHOUT_PIPELINE, hasattr(model, "peft_config")
+    has_pipeline, lies_apart = pipeline_tag not in WITHOUT_PIPELINE, auto_peft_class and head is not None
+    if lies_apart:
+        # PEFT would look for the base model in the subfolder too.
+        name, head = f"{name}/{head}", None
     names, imports, load, argument = "AutoTokenizer", "", "", "name"
     place = "name" if head is None else f"name, subfolder={json.dumps(head, ensure_ascii=False)}"
-    if has_adapters:
-        auto_class = AUTO_PEFT_CLASSES[pipeline_tag]
+    if auto_peft_class:
+        auto_class = auto_peft_class
         imports = f"from peft import {auto_class}\n"
         # An adapter's folder has no configuration, and without the labels its head would not fit the base model.
         labels = f", id2label={model.config.id2label!r}" if has_pipeline else ""
@@ -137,9 +153,20 @@ def usage(
     # Without a label for what is outside of entities, as of parts of speech, neighbours of one label are no unit.
     known = {*(model.config.label2id or ())}
     are_of_words = pipeline_tag == "token-classification" and known and not known & {"O", "LABEL_0"}
-    lines = LINES[pipeline_tag]
-    if are_of_words or (pipeline_tag == "text-classification" and texts == 1):
-        lines = EACH_WORD if are_of_words else ONE_TEXT
+    lines, examples = LINES[pipeline_tag], EXAMPLES[pipeline_tag]
+    if are_of_words:
+        lines = EACH_WORD
+    elif pipeline_tag == "text-classification" and texts == 1:
+        lines, examples = SINGLE_TEXT, ONE_TEXT
+    if lies_apart:
+        lines = lines.replace(ON_THE_HUB, "")
     return lines.format(
-        imports=imports, names=names, name=quoted, load=load, model=argument, no_answer=no_answer, place=place
+        imports=imports,
+        names=names,
+        name=quoted,
+        load=load,
+        model=argument,
+        no_answer=no_answer,
+        place=place,
+        texts=[json.dumps(text, ensure_ascii=False) for text in example_in(examples, languages)],
     )

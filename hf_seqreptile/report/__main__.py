@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..console.bad_input import bad_input_exits
-from .files import find_folders, finished_runs, write_report
+from .delta import delta_tables
+from .files import finished_runs, write_report
 from .table_formats import plain_text
 from .tables import make_tables
 
@@ -29,10 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("report"), help="gets the files; default: report")
     args = parser.parse_args(argv)
     with bad_input_exits():
-        runs, skipped = finished_runs(find_folders(args.runs))
+        runs, skipped = finished_runs(args.runs)
         for reason in skipped:
             print(f"skipped: {reason}", file=sys.stderr)
         tables = make_tables(runs)
+        tables += delta_tables(tables)
         files = write_report(tables, args.output_dir)
     print("\n\n".join(map(plain_text, tables)))
     print("\nWritten:", *files, sep="\n  ")

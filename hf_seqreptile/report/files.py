@@ -1,56 +1,36 @@
 """Which folders a report is of, and the files that it writes."""
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..analysis.runs import SavedRun, read_run
+from ..analysis.folders import find_folders, read_runs
+from ..analysis.runs import SavedRun
 from ..errors import InputError
 from .page import PAGE, Summary, page, read_figures
 from .table_formats import csv_text, latex, markdown
 from .tables import Table, make_tables
 
 
-def find_folders(patterns: Sequence[str]) -> list[Path]:
-    """What the patterns match, in order, each once. The shell may have expanded them already.
-
-    Raises:
-        InputError: a pattern that matches nothing.
-    """
-    found: dict[Path, Path] = {}
-    for pattern in patterns:
-        # A folder may be called `[a]`.
-        matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
-        if not matches:
-            raise InputError(f"{pattern} matches nothing. Give the folders of finished runs, such as 'out/*'.")
-        for match in matches:
-            found.setdefault(Path(match).resolve(), Path(match))
-    return list(found.values())
-
-
-def finished_runs(folders: Sequence[Path]) -> tuple[list[SavedRun], list[str]]:
-    """The runs with scores of their own, and for each other folder why it is left out.
+def finished_runs(patterns: Sequence[str]) -> tuple[list[SavedRun], list[str]]:
+    """The runs with scores of their own that the patterns match, and for each other folder why it is left out.
 
     Raises:
         InputError: there is no such run, so that a report would have no table.
     """
-    runs, skipped = [], []
-    for folder in folders:
-        try:
-            run = read_run(folder)
-        except InputError as error:
-            skipped.append(str(error))
-            continue
+    folders, unmatched = find_folders(patterns)
+    finished, skipped = read_runs(folders)
+    runs, skipped = [], unmatched + skipped
+    for run in finished:
         if make_tables([run]):
             runs.append(run)
         elif run.scores:
             rows = sorted({name for rows in run.scores.values() for name in rows})
             skipped.append(
-                f"{folder} has no scores of its method {run.method} (rows of its scores.json: {', '.join(rows)}). "
+                f"{run.folder} has no scores of its method {run.method} (rows of its scores.json: {', '.join(rows)}). "
                 f"Run its command again with --do_eval or --do_predict."
             )
         else:
-            skipped.append(f"{folder} has no scores. Run its command again with --do_eval or --do_predict.")
+            skipped.append(f"{run.folder} has no scores. Run its command again with --do_eval or --do_predict.")
     if not runs:
         raise InputError("\n  ".join(["No finished run with scores among these:", *skipped]))
     return runs, skipped

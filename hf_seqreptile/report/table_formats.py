@@ -2,9 +2,10 @@
 
 import csv
 import io
+from statistics import fmean
 
 from ..scores import MISSING, escape_markdown, markdown_table
-from .table_rows import Row
+from .table_rows import BUDGET, Row
 from .tables import Table
 
 _LATEX = str.maketrans(
@@ -44,16 +45,23 @@ def markdown(table: Table) -> str:
 def latex(table: Table) -> str:
     """A `table` environment with the notes as its caption; it needs the package booktabs."""
     columns = table.columns
-    header = " & ".join(["Method", *(escape_latex(table.heading(column)) for column in columns)])
+    header = " & ".join(["Method", *(escape_latex(table.heading(column)) for column in columns), *table.budgets])
     rows = [
-        " & ".join([escape_latex(row.label), *(_latex_cell(table, row, c) for c in columns)]) for row in table.rows
+        " & ".join(
+            [
+                escape_latex(row.label),
+                *(_latex_cell(table, row, column) for column in columns),
+                *(escape_latex(table.budget(row, name)) for name in table.budgets),
+            ]
+        )
+        for row in table.rows
     ]
     lines = [
         r"% Needs \usepackage{booktabs}.",
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{escape_latex(' '.join([table.title + '.', *table.notes_on_marks, *table.notes]))}}}",
-        rf"  \begin{{tabular}}{{l{'r' * len(columns)}}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(columns) + len(table.budgets))}}}",
         r"    \toprule",
         rf"    {header} \\",
         r"    \midrule",
@@ -68,18 +76,27 @@ def latex(table: Table) -> str:
 def csv_text(table: Table) -> str:
     """For programs: means and sample standard deviations in columns of their own, in percent; missing ones are empty.
 
+    Optimizer steps and gradient computations are means over the row's runs.
+
     A spreadsheet takes no cell for a formula: one that begins like one gets an apostrophe in front.
     """
-    names = [f"{column} (zero-shot)" if column in table.zero_shot else column for column in table.columns]
+    headings = [table.heading(column) if table.baseline else column for column in table.columns]
+    names = [
+        f"{column} (zero-shot)" if column in table.zero_shot else heading
+        for column, heading in zip(table.columns, headings, strict=True)
+    ]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["method", "seeds", *(defused(cell) for name in names for cell in (name, f"{name} std"))])
+    scores = [defused(cell) for name in names for cell in (name, f"{name} std")]
+    writer.writerow(["method", "seeds", *scores, *(BUDGET[name] for name in table.budgets)])
     for row in table.rows:
         numbers: list[str] = []
         for column in table.columns:
             cell = row.cells.get(column)
             values = (None, None) if cell is None else (cell.mean, cell.deviation)
             numbers += ["" if value is None else f"{100 * value:.4f}" for value in values]
+        budgets = [row.budget[name] for name in table.budgets]
+        numbers += [f"{fmean(values):.10g}" if values else "" for values in budgets]
         writer.writerow([defused(row.label), row.seeds, *numbers])
     return buffer.getvalue()
 
@@ -96,8 +113,15 @@ def defused(cell: str) -> str:
 
 
 def _unmarked(table: Table) -> str:
-    rows = [[row.label, *(table.text(row, column) for column in table.columns)] for row in table.rows]
-    return markdown_table(["Method", *map(table.heading, table.columns)], rows)
+    rows = [
+        [
+            row.label,
+            *(table.text(row, column) for column in table.columns),
+            *(table.budget(row, name) for name in table.budgets),
+        ]
+        for row in table.rows
+    ]
+    return markdown_table(["Method", *map(table.heading, table.columns), *table.budgets], rows)
 
 
 def _mark(line: str, table: Table, row: Row) -> str:

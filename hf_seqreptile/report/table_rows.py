@@ -9,8 +9,12 @@ from ..analysis.runs import SavedRun
 from ..scores import AVERAGE, START, Scores
 
 STL = "stl"
+NUMBER = "#"
+"""Before the number of a run that nothing else tells from another."""
 PAPERS_ORDER = (STL, "mtl", "recadam", "gradnorm", "pcgrad", "gradvac", "torchjd", "swep", "reptile", "seq_reptile")
 """TorchJD's rules stand beside those that work on gradients as they do."""
+BUDGET = {"steps": "optimizer steps", "gradients": "gradient computations"}
+"""What a row cost: the columns, and what they are."""
 SAME_START = 1e-3
 """Scores before training that differ by more, for one seed, are those of different models or data."""
 
@@ -21,9 +25,11 @@ class Cell:
 
     Args:
         scores: as fractions, one for each seed.
+        is_change: whether they are differences, which are shown with their signs.
     """
 
     scores: Sequence[float]
+    is_change: bool = False
 
     @property
     def mean(self) -> float:
@@ -38,7 +44,7 @@ class Cell:
     @property
     def shown_mean(self) -> str:
         """In percent, with one decimal."""
-        return f"{100 * self.mean:.1f}"
+        return f"{100 * self.mean:{'+' if self.is_change else ''}.1f}"
 
     @property
     def shown_deviation(self) -> str:
@@ -66,6 +72,20 @@ class Row:
     runs: Sequence[SavedRun]
     cells: Mapping[str, Cell]
     seeds: int
+
+    @property
+    def budget(self) -> dict[str, list[float]]:
+        """The different numbers of optimizer steps and of gradient computations of the runs, ascending, if known."""
+        if self.method is None:
+            return {name: [0] for name in BUDGET}
+        given: dict[str, list[float | None]] = {
+            "steps": [run.steps for run in self.runs],
+            "gradients": [run.gradients for run in self.runs],
+        }
+        return {
+            name: [] if None in values else sorted({value for value in values if value is not None})
+            for name, values in given.items()
+        }
 
     @property
     def is_multilingual(self) -> bool:
@@ -146,7 +166,7 @@ def method_rows(members: Sequence[ScoredRun], tasks: Sequence[str]) -> list[Row]
     """A row for each method, or for each of its settings, in the paper's order.
 
     Runs that differ in nothing but the seed are one row. Two of them that scored the same task with the same seed
-    differ in something that their folders do not tell; then each run is a row.
+    differ in something that their folders do not tell; then each run is a row, and they are numbered.
 
     Args:
         members: the table's runs.
@@ -156,13 +176,11 @@ def method_rows(members: Sequence[ScoredRun], tasks: Sequence[str]) -> list[Row]
     rows: list[tuple[str, list[ScoredRun]]] = []
     for group in group_by_setting([one.run for one in members]):
         own = [scored[run.folder] for run in group.runs]
-        rows += [(group.label, each) for each in ([own] if _is_one_a_seed(own) else [[one] for one in own])]
-    labels = [label for label, _ in rows]
-    named = [
-        (f"{label} ({', '.join(str(one.run.folder) for one in own)})" if labels.count(label) > 1 else label, own)
-        for label, own in rows
-    ]
-    return [_method_row(label, own, tasks) for label, own in sorted(named, key=lambda row: _order(row[1][0].run))]
+        if _is_one_a_seed(own):
+            rows.append((group.label, own))
+        else:
+            rows += [(f"{group.label} {NUMBER}{i}", [one]) for i, one in enumerate(own, start=1)]
+    return [_method_row(label, own, tasks) for label, own in sorted(rows, key=lambda row: _order(row[1][0].run))]
 
 
 def _order(run: SavedRun) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ..analysis.runs import SavedRun
 from ..scores import AVERAGE, MISSING, SPLITS, START, Metric, Scores, scores_by_task
-from .table_rows import EvaluationData, Row, ScoredRun, method_rows, start_row
+from .table_rows import BUDGET, NUMBER, STL, EvaluationData, Row, ScoredRun, method_rows, start_row
 
+DELTA = "Δ"
 EXACT_MATCH = Metric("exact_match", perfect=100)
 """Question answering's second score, which scores.json leaves out."""
 EXACT = Metric("exact", perfect=100)
@@ -29,6 +30,7 @@ class Table:
         rows: the start, if it was evaluated, then the methods in the paper's order.
         starts_agree: whether runs of one seed scored alike before training; where not, the start is left out.
         data: what was evaluated, where other tables of this score are of other data; else empty.
+        baseline: the row of STL over which the cells are improvements, relative to it; else empty.
     """
 
     name: str
@@ -40,12 +42,15 @@ class Table:
     rows: Sequence[Row]
     starts_agree: bool
     data: str = ""
+    baseline: str = ""
 
     @property
     def title(self) -> str:
         """Problem, split, what was evaluated where that differs, and score, with the unit."""
         data = f" ({self.data})" if self.data else ""
-        return f"{self.problem.replace('-', ' ').capitalize()}, {self.split}{data}: {self.metric.label} (%)"
+        problem, score = self.problem.replace("-", " "), self.metric.label
+        score = f"{DELTA} of {score} over {self.baseline}" if self.baseline else score
+        return f"{problem[:1].upper()}{problem[1:]}, {self.split}{data}: {score} (%)"
 
     @property
     def methods(self) -> list[Row]:
@@ -59,6 +64,8 @@ class Table:
 
     def heading(self, column: str) -> str:
         """A column's name, with the mark of zero-shot tasks."""
+        if self.baseline and column == AVERAGE:
+            return DELTA
         heading = self.metric.heading(column)
         return f"{heading} †" if column in self.zero_shot else heading
 
@@ -78,7 +85,18 @@ class Table:
         if not self.is_marked or column not in row.cells:
             return False
         shown = [float(other.cells[column].shown_mean) for other in among if column in other.cells]
-        return float(row.cells[column].shown_mean) == max(shown)
+        best = max if self.metric.greater_is_better or self.baseline else min
+        return float(row.cells[column].shown_mean) == best(shown)
+
+    @property
+    def budgets(self) -> list[str]:
+        """The columns of what rows cost, after those of scores: what no run tells has none."""
+        return [name for name in BUDGET if any(row.budget[name] for row in self.methods)]
+
+    def budget(self, row: Row, name: str) -> str:
+        """A cell of these: a number, or from which to which the row's runs have."""
+        values = row.budget[name]
+        return "–".join(f"{value:,.0f}" for value in dict.fromkeys([*values[:1], *values[-1:]])) or "?"
 
     @property
     def notes_on_marks(self) -> list[str]:
@@ -91,11 +109,19 @@ class Table:
         notes = []
         if self.zero_shot:
             notes.append("†: zero-shot, no training examples.")
-        if AVERAGE in self.columns:
+        if self.baseline:
+            notes.append(
+                f"{DELTA}: the mean over the tasks of (score − {self.baseline}'s) / {self.baseline}'s; above 0 is "
+                f"better than {self.baseline}."
+            )
+        elif AVERAGE in self.columns:
             notes.append(f"{AVERAGE}: the mean over the columns, each counting the same.")
         if any(column not in row.cells for row in self.rows for column in self.columns):
             notes.append(f"{MISSING}: not evaluated; no average is taken without it.")
-        notes += [*self._notes_on_seeds(), *self._notes_on_training()]
+        notes += [*self._notes_on_seeds(), *self._notes_on_training(), *self._notes_on_budgets()]
+        if numbered := [row for row in self.methods if NUMBER in row.label and len(row.runs) == 1]:
+            folders = "; ".join(f"{row.label}: {row.runs[0].folder}" for row in numbered)
+            notes.append(f"Of the same setting and seed, and different in what no folder tells: {folders}.")
         if not self.starts_agree:
             notes.append(
                 "Runs of the same seed scored differently before training: they differ in their model or data, and "
@@ -117,6 +143,13 @@ class Table:
             if len(cell.scores) < row.seeds
         ]
         return [f"Mean ± sample standard deviation (n − 1) over {over}{each}.", *partial]
+
+    def _notes_on_budgets(self) -> list[str]:
+        if not self.budgets:
+            return []
+        meant = ", ".join(f"{name}: {BUDGET[name]}" for name in self.budgets)
+        of_all = ", of all its models together for stl" if any(row.method == STL for row in self.methods) else ""
+        return [f"{meant} of a run{of_all}. A step takes M gradients."]
 
     def _notes_on_training(self) -> list[str]:
         sizes = {row.label: row.runs[0].train_samples for row in self.methods if row.runs}

@@ -83,6 +83,14 @@ class MethodMixin(PushMixin):
             raise InputError("--task_weights and --task_sampling_exponent both say how tasks are drawn; remove one.")
 
     @classmethod
+    def refuse_adapters(cls) -> None:
+        """Refuse to train PEFT's adapters. Default: every method can.
+
+        Raises:
+            InputError: this one cannot.
+        """
+
+    @classmethod
     def own_arguments(cls, args: MultiTaskTrainingArguments) -> MultiTaskTrainingArguments:
         """`args`, or, where they name no method, a copy that names this one: other trainers may use them too."""
         if args.method.partition(":")[0] == cls.method:

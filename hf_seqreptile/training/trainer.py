@@ -14,6 +14,7 @@ from transformers import ProgressCallback, TrainingArguments
 from transformers.trainer_utils import TrainOutput, seed_worker
 
 from ..errors import InputError
+from ..models.adapters import adapter_notes, adapter_settings, save_beside_adapters
 from ..models.multi_head import MultiHeadModel
 from ..publishing.training_facts import SettingRow, TrainingFacts
 from .backends import check_sharding, refuse_unsupported_backends
@@ -211,6 +212,7 @@ class MultiTaskMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Dr
             batch_sizes=self._batch_sizes,
             accumulation_steps=self._micro_batches_per_draw,
             notes=[
+                *adapter_notes(self.model),
                 *self._warnings(optimizer_steps),
                 *self._alignment_notes(),
                 *checkpoint_notes(self, optimizer_steps, sampler.steps_per_epoch),
@@ -267,6 +269,7 @@ class MultiTaskMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Dr
         return [
             ("method", "", args.method),
             *((own[name].words, own[name].symbol, value) for name, value in self.settings(args).items()),
+            *adapter_settings(self.model),
             (rate, "α", args.learning_rate),
             ("learning rate schedule", "", args.lr_scheduler_type),
             ("optimizer", "", args.optim),
@@ -410,15 +413,20 @@ class MultiTaskMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Dr
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in the stock trainer; of a model with several heads a folder a head, and the encoder's."""
-        model = self.several_heads
-        if model is None or _internal_call or hasattr(self.model, "peft_config"):
+        model, has_adapters = self.several_heads, hasattr(self.model, "peft_config")
+        if model is None or _internal_call or has_adapters:
             super().save_model(output_dir, _internal_call)
-        elif self.args.should_save:
-            folder = Path(output_dir) if output_dir else self.args.folder
-            with failed_writes_explained(folder):
-                of_heads: Mapping[str, Any] = self.head_processing_classes
-                if not of_heads and self.processing_class is not None:
-                    of_heads = dict.fromkeys(model.head_names, self.processing_class)
+        if not self.args.should_save or not (has_adapters or (model is not None and not _internal_call)):
+            return
+        folder = Path(output_dir) if output_dir else self.args.folder
+        with failed_writes_explained(folder):
+            of_heads: Mapping[str, Any] = self.head_processing_classes
+            if model is not None and not of_heads and self.processing_class is not None:
+                of_heads = dict.fromkeys(model.head_names, self.processing_class)
+            if has_adapters:
+                save_beside_adapters(self.model, folder, of_heads)
+            else:
+                assert model is not None
                 model.save_pretrained(folder, of_heads)
                 self.run_args.save(folder)
 
@@ -440,6 +448,7 @@ class MultiTaskMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Dr
         return {
             **super().run_identity(),
             **({"heads": self._identity_of_heads(model)} if model else {}),
+            **({"adapters": adapters} if (adapters := adapter_settings(self.model)) else {}),
             "method": args.method,
             "tasks": dict(self._training_tasks.sizes),
             "rows": dict(self._training_tasks.rows),

@@ -188,7 +188,9 @@ class MultiTaskTrainingArguments(MethodSettings, TrainingArguments):
 
 def _is_default(value: Any, argument: Field) -> bool:
     default = argument.default if argument.default_factory is MISSING else argument.default_factory()
-    return value == default or (_says_nothing(value) and _says_nothing(default))
+    # What may be True, False or neither is False where the user says so.
+    is_said = value is False and default is None
+    return value == default or (not is_said and _says_nothing(value) and _says_nothing(default))
 
 
 def _says_nothing(value: Any) -> bool:

@@ -278,7 +278,10 @@ def test_sweeps_show_the_mean_over_seeds(runs: dict[str, SavedRun]) -> None:
                 seed=seed,
                 arguments={**runs["seq"].arguments, "learning_rate": rate, "seed": seed},
                 log=[{"step": 0, "cosine/avg": 0.1}, {"step": 9, "cosine/avg": cosine}],
-                scores={"test": {"seq_reptile": {"de": score, "avg": score}}},
+                scores={
+                    "validation": {"seq_reptile": {"de": score, "avg": score}},
+                    "test": {"seq_reptile": {"avg": 0.9}},
+                },
             )
         )
     (cosines, scores) = lines(learning_rate(group_by_setting(made)).figure)
@@ -359,15 +362,30 @@ def test_bad_input_ends_with_a_message_and_code_2(
     assert not list(tmp_path.glob("report/*"))
 
 
-def test_what_is_no_run_of_the_scripts_is_named(tmp_path: Path) -> None:
+def test_a_bad_folder_and_a_quoted_pattern_do_not_end_it(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs/empty").mkdir(parents=True)
+    write(tmp_path / "runs/notes.txt", "none")
+    for name in ("seq", "mtl"):
+        (tmp_path / "runs" / name).symlink_to(place.path(name))
+    main([str(tmp_path / "runs/*"), str(tmp_path / "no*ne"), "--output_dir", str(tmp_path / "r"),
+          "--text_files", f"nl={place.path('nl.txt')}"])  # fmt: skip
+    printed = capsys.readouterr()
+    assert "| mtl " in printed.out and "| seq_reptile " in printed.out
+    reasons = [line for line in printed.err.splitlines() if line.startswith("skipped: ")]
+    assert len(reasons) == 3 and "matches nothing" in reasons[0]
+    assert "empty has no training_args.json" in reasons[1] and "notes.txt is no folder" in reasons[2]
+
+
+def test_models_of_other_classes_are_read_and_what_is_broken_is_named(tmp_path: Path) -> None:
     for name, content in {
         "training_args.json": {"method": "mtl"},
         "config.json": {"architectures": ["BertForMaskedLM"]},
         "trainer_state.json": {},
     }.items():
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(InputError, match="its model is BertForMaskedLM"):
-        read_run(tmp_path)
+    assert read_run(tmp_path).problem == "BertForMaskedLM"
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"config\.json cannot be read"):
         read_run(tmp_path)

@@ -92,6 +92,8 @@ def test_the_lines_of_the_card_run_without_this_package(place: Place, printed: s
         "text-classification",
     ) in evaluated
     assert card.data.language is None
+    # The one language that a task of the head was given as one.
+    assert "Angela Merkel alizaliwa Hamburg ." in card.text and "Wo wurde Angela Merkel geboren?" in card.text
 
 
 def test_what_is_published_of_it(place: Place, printed: str) -> None:

@@ -34,6 +34,8 @@ HUGGING_FACES = {
 """The arguments of `run_ner.py` in transformers' examples, but for those of `TrainingArguments`."""
 
 OURS = {
+    # As TRL has them.
+    "use_peft": False, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "lora_target_modules": None,
     "method": "seq_reptile", "languages": None, "eval_languages": None, "tasks_per_step": None,
     "all_tasks_each_step": False, "log_gradient_alignment": None, "tag_scheme": None,
     "task_sampling_exponent": 0.2, "inner_steps": None, "outer_learning_rate": None,

@@ -18,6 +18,8 @@ from hf_seqreptile import InputError
 from hf_seqreptile.models.e5_weights import read_e5_weights
 from hf_seqreptile.models.offline_encoder import _find_weights
 from hf_seqreptile.plots import plot_training
+from hf_seqreptile.publishing.example_texts import CHOICES, ONE_TEXT, PAIRS, QUESTIONS, WORDS_APART, Texts
+from hf_seqreptile.publishing.language_codes import LANGUAGE_CODES
 from hf_seqreptile.publishing.model_card import OFFLINE_VOCABULARY, write_model_card
 from hf_seqreptile.scores import Metric, escape_markdown
 from hf_seqreptile.training.trainer import MultiTaskMixin
@@ -311,3 +313,27 @@ def test_an_adapter_is_loaded_with_peft(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_trainer_without_tasks_is_refused(trainer: MultiTaskMixin) -> None:
     with pytest.raises(InputError, match="train_dataset"):
         write(type(trainer)(tiny.model(), trainer.args))
+
+
+@pytest.mark.parametrize(
+    ("names", "languages", "example"),
+    [
+        (["cola", "rte", "nli", "qa"], None, "was born in Hamburg"),
+        (["rte", "sw", "mood-de"], ["sw"], "alizaliwa Hamburg"),
+        (["de", "en"], ["de", "en"], "was born in Hamburg"),
+        (["jv", "tr"], ["jv", "tr"], "Hamburg'da doğdu"),
+        (["swa", "yor"], ["swa", "yor"], "was born in Hamburg"),
+    ],
+)
+def test_languages_are_what_is_one_and_the_example_is_in_one_of_them(
+    trainer: MultiTaskMixin, tmp_path: Path, names: list[str], languages: list[str] | None, example: str
+) -> None:
+    card = write(trainer, tmp_path, languages=names)
+    assert metadata(card).language == languages and example in card.text
+    assert metadata(write(trainer, tmp_path, languages=names, tasks_are_languages=False)).language is None
+
+
+@pytest.mark.parametrize("texts", [WORDS_APART, PAIRS, ONE_TEXT, QUESTIONS, CHOICES])
+def test_there_are_examples_in_every_language_of_the_samples(texts: Texts) -> None:
+    assert texts.keys() == {path.name for path in (SAMPLES / "ner").iterdir()} <= LANGUAGE_CODES
+    assert {len(own) for own in texts.values()} == {len(texts["en"])}

@@ -30,7 +30,10 @@ def test_real_runs_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[st
     main([str(tmp_path / "out/*"), "--output_dir", str(folder)])
     printed = capsys.readouterr()
     name = "token-classification-test-f1"
-    assert {path.name for path in folder.iterdir()} == {f"{name}.md", f"{name}.tex", f"{name}.csv", "index.html"}
+    assert {path.name for path in folder.iterdir()} == {
+        "index.html",
+        *(f"{name}{kind}.{suffix}" for kind in ("", "-delta") for suffix in ("md", "tex", "csv")),
+    }
     with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"].split(",")[0] for row in rows] == ["stl", "mtl", "mtl", "seq_reptile"]

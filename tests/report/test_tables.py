@@ -127,10 +127,11 @@ def test_seeds_of_fewer_examples_are_a_row_of_their_own(tmp_path: Path) -> None:
     ]
 
 
-def test_runs_of_one_setting_and_seed_are_rows_that_their_folders_tell_apart(tmp_path: Path) -> None:
+def test_runs_of_one_setting_and_seed_are_numbered_rows(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name / "mtl", "mtl", {"de": score}) for name, score in (("a", 0.5), ("b", 0.7))]
     (made,) = make_tables(runs)
-    assert labels(made) == [f"mtl ({tmp_path / 'a' / 'mtl'})", f"mtl ({tmp_path / 'b' / 'mtl'})"]
+    assert labels(made) == ["mtl #1", "mtl #2"]
+    assert any(f"mtl #1: {tmp_path / 'a/mtl'}; mtl #2: {tmp_path / 'b/mtl'}." in note for note in made.notes)
     assert [str(row.cells["de"]) for row in made.rows] == ["50.0", "70.0"]
 
 
