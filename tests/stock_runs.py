@@ -18,6 +18,7 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import EvalLoopContainer
 from transformers.utils import ModelOutput
 
+from hf_seqreptile.models.multi_head import MultiHeadModel
 from tests.scripts import SAMPLES, Place, sample_place, words_of_sample, write, write_model
 
 SCRIPTS = [
@@ -213,7 +214,10 @@ def after_forward_passes(hook: Callable[[ModelOutput, int], Any]) -> Iterator[No
     """While a model trains, `hook` is given its output and the number of its inputs' rows, and may change it."""
 
     def after(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        is_of_model = isinstance(output, ModelOutput) and "input_ids" in kwargs
+        # Of several heads, the one that is used is a model too.
+        is_of_model = (
+            isinstance(output, ModelOutput) and "input_ids" in kwargs and not isinstance(module, MultiHeadModel)
+        )
         return hook(output, len(kwargs["input_ids"])) if module.training and is_of_model else None
 
     handle = register_module_forward_hook(after, with_kwargs=True)

@@ -28,7 +28,8 @@ def read_csv(path: Path, list_columns: Collection[str], tabs: bool = False) -> I
     Args:
         path: the file.
         list_columns: columns whose values are lists.
-        tabs: whether tabs separate the values; quotation marks are then text, as in GLUE's and XNLI's files.
+        tabs: whether tabs separate the values; quotation marks are then text, as in GLUE's and XNLI's files, unless
+            every name in the header is in such marks.
 
     Raises:
         InputError: a name that the header lacks or repeats, a row with more or fewer values, a broken quotation or
@@ -47,7 +48,8 @@ def read_csv(path: Path, list_columns: Collection[str], tabs: bool = False) -> I
 
 def _rows(path: Path, tabs: bool) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (file and row, values by column name); rows count from 1 below the header."""
-    form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    quotes = csv.QUOTE_NONE if tabs and not _header_is_quoted(path) else csv.QUOTE_MINIMAL
+    form: dict[str, Any] = {"delimiter": "\t" if tabs else ",", "quoting": quotes}
     reader = csv.reader((line for _, line in read_lines(path)), strict=True, **form)
     header: list[str] | None = None
     row = 0
@@ -55,7 +57,9 @@ def _rows(path: Path, tabs: bool) -> Iterator[tuple[str, dict[str, str]]]:
         try:
             values = next(reader, None)
         except csv.Error as error:
-            what, mend = ("TSV", "A") if tabs else ("CSV", "Write a quotation mark inside a value twice; a")
+            what, mend = (
+                ("TSV", "A") if quotes == csv.QUOTE_NONE else ("CSV", "Write a quotation mark inside a value twice; a")
+            )
             raise InputError(
                 f"{path}, line {reader.line_num}: not {what} ({error}). {mend} value has at most "
                 f"{csv.field_size_limit():,} characters."
@@ -77,6 +81,12 @@ def _rows(path: Path, tabs: bool) -> Iterator[tuple[str, dict[str, str]]]:
                 mend = "Separate them by one tab each; a value holds no tab and no line end, but may in CSV or JSON."
             raise InputError(f"{place}: {len(values)} values for the {len(header)} columns of the header. {mend}")
         yield place, dict(zip(header, values, strict=True))
+
+
+def _header_is_quoted(path: Path) -> bool:
+    """Whether every name in a line of names with tabs is in quotation marks, which then quote values too."""
+    names = next((line.strip().split("\t") for _, line in read_lines(path) if line.strip()), [""])
+    return all(len(name) > 1 and name[0] == name[-1] == '"' for name in names)
 
 
 def _pop_answers(row: dict[str, str], place: str) -> dict[str, Answers]:

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.formats import Reading
-from ..data.tags import OUTSIDE, PREFIX_SCHEMES, TAG_SCHEMES, entity_spans, position_and_type, rename, to_iob2
+from ..data.tags import OUTSIDE, PREFIX_SCHEMES, TAG_SCHEMES, entity_spans, is_tag, position_and_type, rename, to_iob2
 from ..errors import InputError
 from ..metrics.example_sums import ExampleSums, of_entities, of_macro_f1, of_tag_accuracy
 from ..metrics.tags import Tags, entity_scores, tag_accuracy, tag_scores
@@ -102,6 +102,10 @@ class TokenClassificationArguments(LabelArguments):
         super().__post_init__()
         if self.tag_scheme is not None and self.tag_scheme not in TAG_SCHEMES:
             raise InputError(f"--tag_scheme {self.tag_scheme} is unknown. Choose one of {', '.join(TAG_SCHEMES)}.")
+        for item in self.label_map or () if self.tag_scheme != "none" else ():
+            new = item.rpartition("=")[2]
+            if new == OUTSIDE.lower() or (new != OUTSIDE and is_tag(new)):
+                raise InputError(f"--label_map {item}: name a type without a prefix, or {OUTSIDE} for outside.")
 
     @property
     def label_by_default(self) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,44 @@ def test_tasks_that_share_one_head_leave_a_plain_model(place: Place) -> None:
     assert own.main(*own.arguments("plain", *arguments)) == 0
     # Without --max_seq_length, both cut at 128.
     tiny.assert_equal(*(load_file(place.path(each, "model.safetensors")) for each in ("one", "plain")))
+
+
+def rows_of(task: str, split: str, columns: tuple[str, str], change: Callable[[str], str]) -> str:
+    rows = [
+        {columns[0]: words, columns[1]: [change(tag) for tag in tags], "other": ["X"] * len(words)}
+        for words, tags in scripts.sentences(task, split)
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_head_of_data_that_differs_and_a_dataset_without_a_test_split(place: Place, tmp_path: Path) -> None:
+    """Columns, schemes and names are each entry's own; those that have a test split are predicted."""
+    folder, columns = tmp_path / "data", ("words", "entities")
+    for split in ("train", "validation"):
+        write(folder / f"{split}.jsonl", rows_of("sw", split, columns, lambda tag: tag.replace("LOC", "DATE")))
+    for split in ("train", "validation", "test"):
+        change = lambda tag: tag[2:].replace("LOC", "MISC") or tag  # noqa: E731
+        write(tmp_path / f"de-{split}.jsonl", rows_of("de", split, ("tokens", "ner_tags"), change))
+    de = {f"{split}_file": f"de-{split}.jsonl" for split in ("train", "validation", "test")}
+    sw = {"dataset_name": "data", "text_column_name": "words", "label_column_name": "entities", "label_map": "DATE=O"}
+    tasks = {
+        "de": {"problem": "ner", **de, "label_map": ["MISC=O"], "tag_scheme": "io"},
+        "sw": {"problem": "ner", **sw},
+    }
+    file = write_tasks(tmp_path / "tasks.yaml", tasks)
+    short = ["--method", "mtl", "--max_steps", "1", "--tasks_file", file]
+    printed = place.printed_by(*place.arguments("own", *ALL, *short))
+    assert "no test data: sw\n" in printed
+    assert re.search(r"Labels are mapped: MISC=O \(words: de \d+\); DATE=O \(words: sw \d+\)\.", printed)
+    assert set(place.json("own", "config.json")["label2id"]) == {"O", "B-PER", "I-PER"}
+    results = place.json("own", "all_results.json")
+    assert "predict_de_f1" in results and "eval_sw_f1" in results and "predict_sw_f1" not in results
+    # Nor is it refused where nothing but that split is wanted.
+    model = str(place.path("own"))
+    assert "no test data: sw\n" in place.printed_by(*place.arguments("predicted", "--do_predict", *short, model=model))
+    assert place.path("predicted", "predictions.txt").read_text("utf-8").count("\n") == len(
+        scripts.sentences("de", "test")
+    )
 
 
 def test_a_dry_run_prints_the_table_of_tasks(place: Place) -> None:

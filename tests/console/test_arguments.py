@@ -48,7 +48,7 @@ OURS = {
     "task_batch_sizes": None, "max_task_passes": None,
     # The paper's settings, and an order of examples that changes no draw of tasks.
     "learning_rate": 3e-5, "per_device_train_batch_size": 16, "train_sampling_strategy": "group_by_length",
-    "tag_names": None,
+    "tag_names": None, "label_map": None, "unite_labels": False,
 }  # fmt: skip
 
 

@@ -146,6 +146,11 @@ def test_tabs_separate_the_values_of_a_table(load: Callable[..., Any], write: Ca
         {"sentence1": '"Ja, sagt sie', "gold_label": 1, "id": "01"},
         {"sentence1": "", "gold_label": 2, "id": '""'},
     ]
+    # Programs that quote the names of columns quote values too.
+    path = write("en.tsv", '"premise"\t"label"\n"Say ""no"", then.\tA"\t1\nIt "is".\t2\n')
+    assert load(train_file=[path], kind=DataArguments)["train"]["en"].to_list() == [
+        {"premise": 'Say "no", then.\tA', "label": 1}, {"premise": 'It "is".', "label": 2},
+    ]  # fmt: skip
     answers = '{"text": ["Rom"], "answer_start": [0]}'
     path = write("qa.tsv", f"question\tcontext\tanswers\nWas?\tRom ist alt.\t{answers}\n")
     assert load(train_file=[path], kind=DataArguments)["train"]["qa"][0]["answers"] == json.loads(answers)

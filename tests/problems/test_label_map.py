@@ -77,6 +77,8 @@ def test_the_union_of_types_is_learnt_where_it_is_asked_for() -> None:
         ("de:MISC=O", "--label_map de:MISC=O: task 'de' has no label 'MISC'. Known: DATE, PER."),
         ("MISC", "--label_map MISC: write old=new, such as MISC=O, or task:old=new."),
         ("MISC=", "--label_map MISC=: write old=new"),
+        ("MISC=o", "--label_map MISC=o: name a type without a prefix, or O for outside."),
+        ("MISC=B-DATE", "--label_map MISC=B-DATE: name a type without a prefix"),
         (["MISC=O", "MISC=X"], "--label_map gives 'MISC' two names, O and X. Leave one of them out."),
     ],
     ids=str,
