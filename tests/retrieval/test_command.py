@@ -167,7 +167,7 @@ def test_a_finished_run_and_its_configuration_file(saved: str, tmp_path: Path) -
         ("MODEL --pairs de=de.txt", "--pairs de=de.txt: write name=source,target"),
         ("MODEL --pairs de=de.txt,", "--pairs de=de.txt,: write name=source,target"),
         ("MODEL --pairs =de.txt,en.txt", "the pair has no name"),
-        ("MODEL --pairs a/b=de.txt,en.txt", "the task name 'a/b' is unfit for a file name"),
+        ("MODEL --pairs a/b=de.txt,en.txt", "the pair name 'a/b' is unfit for a file name"),
         ("MODEL --pairs de=de.txt,en.txt de=de.txt,en.txt", "'de' occurs twice. Name each pair once."),
         ("MODEL --pairs de=de.txt,no.txt", "no.txt is no file"),
         ("MODEL --pairs de=de.txt,dev", "dev is no file"),
