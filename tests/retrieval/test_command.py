@@ -11,6 +11,8 @@ import pytest
 from datasets import Dataset
 from transformers import AutoModel, AutoTokenizer
 
+from hf_seqreptile.embeddings import sentence_embeddings
+from hf_seqreptile.embeddings.sentence_embeddings import SentenceEncoder
 from hf_seqreptile.retrieval import __main__ as command
 from hf_seqreptile.retrieval import retrieval_accuracy
 from tests.hub_server import LocalHub, run_client, write_repository
@@ -102,6 +104,29 @@ def test_a_second_call_encodes_nothing_again(saved: str, monkeypatch: pytest.Mon
     )
     command.main(arguments)
     assert result() == first
+
+
+def test_a_call_that_was_interrupted_goes_on_where_it_stopped(saved: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sentence_embeddings.TOKENS_AT_ONCE, "cpu", 64)
+    monkeypatch.setattr(sentence_embeddings, "SAVE_EVERY", 0.0)
+    encode, encoded = SentenceEncoder._vectors, []
+    stop_at = [3]
+
+    def count(self, model, inputs, device):
+        if len(encoded) in stop_at:
+            raise KeyboardInterrupt
+        encoded.append(len(inputs["input_ids"]))
+        return encode(self, model, inputs, device)
+
+    monkeypatch.setattr(SentenceEncoder, "_vectors", count)
+    with pytest.raises(SystemExit) as exit_:
+        command.main([saved, "--pairs", "de=de.txt,en.txt"])
+    assert exit_.value.code == 130 and not Path("retrieval/retrieval.json").exists()
+    stop_at.clear()
+    command.main([saved, "--pairs", "de=de.txt,en.txt"])
+    assert sum(encoded) == len({*GERMAN, *ENGLISH})
+    expected = retrieval_accuracy(saved, {"de": (GERMAN, ENGLISH)})["de"]
+    assert result()["layers"]["1"]["accuracy"]["de"]["mean"] == expected.mean
 
 
 def test_lines_that_are_empty_in_both_files_are_passed_over(saved: str) -> None:
