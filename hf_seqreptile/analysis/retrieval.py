@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.sample import SENTENCES_PIVOT
 from ..embeddings.sentence_embeddings import check_layers
@@ -66,9 +67,8 @@ class _Ruler:
         self.vocabulary, self.base_model = first.vocabulary, base_model
         self.texts, self.layer = texts, layer
         start = load_start(base_model).with_vocabulary_of(first)
-        self.model: PreTrainedModel = AutoModel.from_pretrained(first.path)
+        self.model: PreTrainedModel = AutoModel.from_pretrained(first.path, dtype=torch.float32)
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(first.path)
-        check_layers(None if layer is None else [layer], self.model.config, LAYER)
         self.of_start = self.measure(start)
 
     def fits(self, encoder: Encoder, base_model: str) -> bool:
@@ -118,18 +118,22 @@ def retrieval(
             start = base_model or str(run.base_model)
             try:
                 encoder = load_encoder(str(run.folder))
+            except InputError as error:
+                missing.append(f"{run.folder}: {error}")
+                continue
+            check_layers(None if layer is None else [layer], AutoConfig.from_pretrained(encoder.path), LAYER)
+            try:
                 ruler = next((ruler for ruler in rulers if ruler.fits(encoder, start)), None)
                 if ruler is None:
                     ruler = _Ruler(encoder, start, texts, layer)
                     rulers.append(ruler)
                 found = ruler.measure(encoder)
             except InputError as error:
-                if str(error).startswith(LAYER):
-                    raise
                 missing.append(f"{run.folder}: {error}")
                 continue
             runs.setdefault(group.label, []).append(_of_run(run, found, ruler.of_start))
-    unknown = {name: max(ruler.unknown()[name] for ruler in rulers) for name in texts.pairs} if rulers else {}
+    of_rulers = [ruler.unknown() for ruler in rulers]
+    unknown = {name: max(found[name] for found in of_rulers) for name in texts.pairs if rulers}
     shares = [f"{name} {share:.1%}" for name, share in unknown.items() if share >= NOTABLE]
     caption = CAPTION.format(
         layer="the last block" if layer is None else f"block {layer}",

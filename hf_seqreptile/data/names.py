@@ -17,16 +17,16 @@ MAX_BYTES = 200
 """Of a task's name: a file name has at most 255, and ours put up to 31 around it."""
 
 
-def check_task_name(name: str, origin: str) -> str:
-    """Return `name` if it can name files of its own; `origin` says where it came from."""
+def check_task_name(name: str, origin: str, kind: str = "task") -> str:
+    """Return `name` if it can name files of its own; `origin` says where it came from, `kind` what it is of."""
     if not name.strip():
         raise InputError(f"{origin}: an empty task name. Write `name=path`, such as `de=data/de.conll`.")
     # Windows separates paths by all that others do, and more.
     is_file_name = PureWindowsPath(name).name == name and not name.startswith(".") and name.isprintable()
     if not is_file_name or len(name.encode()) > MAX_BYTES:
         raise InputError(
-            f"{origin}: the task name {name[:SHOWN]!r} is unfit for a file name. Use at most {MAX_BYTES} bytes, none "
-            "of them /, \\ or a control character, and no dot in front."
+            f"{origin}: the {kind} name {name[:SHOWN]!r} is unfit for a file name. Use at most {MAX_BYTES} bytes, "
+            "none of them /, \\ or a control character, and no dot in front."
         )
     return name
 

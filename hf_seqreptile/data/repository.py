@@ -24,9 +24,21 @@ class Repository:
         cache: where prepared data is kept.
         token: for private datasets.
         argument: what named it.
+        files: the argument for files instead, for messages.
+        choose: the arguments that choose a configuration, for messages.
     """
 
-    def __init__(self, name: str, cache: Cache, token: str | bool | None, argument: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        cache: Cache,
+        token: str | bool | None,
+        argument: str,
+        *,
+        files: str = "--train_file",
+        choose: str = "--languages or --dataset_config_name, or give --task_column",
+    ) -> None:
+        self._files, self._choose = files, choose
         self._is_folder = Path(name).is_dir()
         # A folder's whole path, or `datasets` takes a folder named `text` for a format of its own.
         self._path = str(Path(name).resolve()) if self._is_folder else name
@@ -109,17 +121,17 @@ class Repository:
             mend = "Check its name; if it is private or gated, log in with `hf auth login`."
             raise InputError(f"{place}: {error} {mend}") from error
         except ConnectionError as error:
-            mend = "Load it once while online (is HF_HUB_OFFLINE set?), or give local files with --train_file."
+            mend = f"Load it once while online (is HF_HUB_OFFLINE set?), or give local files with {self._files}."
             raise InputError(f"{place}: neither reachable nor in the cache ({error}). {mend}") from error
         except FileNotFoundError as error:
-            mend = "Give files in a format of ours with --train_file."
+            mend = f"Give files in a format of ours with {self._files}."
             raise InputError(f"{place}: no data files that `datasets` can read ({error}). {mend}") from error
         except DatasetGenerationError as error:
             raise InputError(f"{place}: its files cannot be read ({error.__cause__ or error}).") from error
         except RuntimeError as error:
-            mend = "Download its files, or convert them, and give them with --train_file."
+            mend = f"Download its files, or convert them, and give them with {self._files}."
             raise InputError(f"{place}: {error}. {mend}") from error
         except Exception as error:
             # OSError and ValueError from sound datasets, anything from one whose metadata is not what it should be.
-            mend = "Choose another with --languages or --dataset_config_name, or give --task_column." if config else ""
+            mend = f"Choose another with {self._choose}." if config else ""
             raise InputError(f"{place}: {str(error).rstrip('.')}. {mend}".rstrip()) from error

@@ -245,8 +245,8 @@ class SentenceEncoder:
 
 
 def count_layers(config: PreTrainedConfig) -> int:
-    """The blocks of an encoder."""
-    return int(config.num_hidden_layers)
+    """The blocks of an encoder; 0 where its configuration does not say, and only the last layer can be had."""
+    return int(getattr(config, "num_hidden_layers", 0))
 
 
 def check_layers(layers: Sequence[int] | None, config: PreTrainedConfig, argument: str = "--layers") -> None:

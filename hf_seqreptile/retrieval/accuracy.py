@@ -67,8 +67,13 @@ def retrieval_accuracy(
         InputError: no such model or layer, no tokenizer, no pairs, or a pair of unequal length.
     """
     made = check_pairs(pairs)
-    if not isinstance(model, PreTrainedModel):
+    if isinstance(model, str | Path):
         model, tokenizer = load_encoder(ModelArguments(model_name_or_path=str(model)))
+    elif not isinstance(model, PreTrainedModel):
+        raise InputError(
+            f"{type(model).__name__} is no model of transformers; of a MultiHeadModel give its `encoder`, of a PEFT "
+            f"model `get_base_model()`."
+        )
     elif tokenizer is None:
         raise InputError("A model needs its tokenizer beside it: retrieval_accuracy(model, pairs, tokenizer).")
     encoder = SentenceEncoder(

@@ -10,7 +10,7 @@ from ..data.names import SPLIT_NAMES, check_task_name, unknown_name
 from ..data.repository import Repository
 from ..data.sample import SENTENCES_PIVOT, sample_sentences
 from ..errors import InputError
-from .pairs import Pair, aligned
+from .pairs import PAIRS, Pair, aligned
 
 CONFIGS = "--dataset_config_name"
 KNOWN_COLUMNS = (("source_sentence", "target_sentence"), ("sentence1", "sentence2"), ("source", "target"))
@@ -58,7 +58,7 @@ def hub_pairs(
         InputError: what `datasets` cannot load, no such configuration, split or column, or sentences that are not
             paired.
     """
-    repository = Repository(name, Cache(cache_dir), token, "--dataset_name")
+    repository = Repository(name, Cache(cache_dir), token, "--dataset_name", files=PAIRS, choose=CONFIGS)
     known = repository.configs
     if len(known) > 1 and not patterns:
         raise InputError(
@@ -73,7 +73,7 @@ def hub_pairs(
         builder = repository.load(config)
         origin = f"{repository.origin}, configuration {config!r}"
         rows = repository.take_split(builder, _split(builder, split, origin))
-        pairs[check_task_name(own, origin)] = _pair(rows, columns, origin)
+        pairs[check_task_name(own, origin, kind="pair")] = _pair(rows, columns, origin)
     return pairs
 
 

@@ -69,7 +69,7 @@ def split_items(items: Sequence[str], argument: str) -> dict[str, list[Path]]:
             raise InputError(f"{argument} {shown(item)}: {form}; a file's name must have no comma.")
         if not name.strip():
             raise InputError(f"{argument} {shown(item)}: the pair has no name; {form}.")
-        check_task_name(name, argument)
+        check_task_name(name, argument, kind="pair")
     check_distinct([name for name, _, _ in parts], argument, kind="pair")
     files = {name: [Path(part) for part in rest.split(",")] for name, _, rest in parts}
     for path in (path for paths in files.values() for path in paths):

@@ -90,6 +90,9 @@ def test_any_model_with_this_encoder_gives_the_same(saved: str, tmp_path: Path) 
     whole = AutoModelForTokenClassification.from_pretrained(saved, num_labels=3)
     assert retrieval_accuracy(whole, PAIRS, tokenizer) == expected
     several = MultiHeadModel({"tags": whole})
+    with pytest.raises(InputError, match="MultiHeadModel is no model of transformers"):
+        retrieval_accuracy(several, PAIRS, tokenizer)
+    assert retrieval_accuracy(several.encoder, PAIRS, tokenizer) == expected
     several.save_pretrained(tmp_path / "several")
     tokenizer.save_pretrained(tmp_path / "several/encoder")
     assert retrieval_accuracy(tmp_path / "several", PAIRS) == expected

@@ -11,6 +11,8 @@ import pytest
 from datasets import Dataset
 from transformers import AutoModel, AutoTokenizer
 
+from hf_seqreptile.embeddings import sentence_embeddings
+from hf_seqreptile.embeddings.sentence_embeddings import SentenceEncoder
 from hf_seqreptile.retrieval import __main__ as command
 from hf_seqreptile.retrieval import retrieval_accuracy
 from tests.hub_server import LocalHub, run_client, write_repository
@@ -104,6 +106,29 @@ def test_a_second_call_encodes_nothing_again(saved: str, monkeypatch: pytest.Mon
     assert result() == first
 
 
+def test_a_call_that_was_interrupted_goes_on_where_it_stopped(saved: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sentence_embeddings.TOKENS_AT_ONCE, "cpu", 64)
+    monkeypatch.setattr(sentence_embeddings, "SAVE_EVERY", 0.0)
+    encode, encoded = SentenceEncoder._vectors, []
+    stop_at = [3]
+
+    def count(self, model, inputs, device):
+        if len(encoded) in stop_at:
+            raise KeyboardInterrupt
+        encoded.append(len(inputs["input_ids"]))
+        return encode(self, model, inputs, device)
+
+    monkeypatch.setattr(SentenceEncoder, "_vectors", count)
+    with pytest.raises(SystemExit) as exit_:
+        command.main([saved, "--pairs", "de=de.txt,en.txt"])
+    assert exit_.value.code == 130 and not Path("retrieval/retrieval.json").exists()
+    stop_at.clear()
+    command.main([saved, "--pairs", "de=de.txt,en.txt"])
+    assert sum(encoded) == len({*GERMAN, *ENGLISH})
+    expected = retrieval_accuracy(saved, {"de": (GERMAN, ENGLISH)})["de"]
+    assert result()["layers"]["1"]["accuracy"]["de"]["mean"] == expected.mean
+
+
 def test_lines_that_are_empty_in_both_files_are_passed_over(saved: str) -> None:
     command.main([saved, "--pairs", "de=hole-too.txt,hole.txt"])
     assert result()["sentences"]["de"] == {"source": len(GERMAN) - 1, "target": len(GERMAN) - 1}
@@ -167,7 +192,7 @@ def test_a_finished_run_and_its_configuration_file(saved: str, tmp_path: Path) -
         ("MODEL --pairs de=de.txt", "--pairs de=de.txt: write name=source,target"),
         ("MODEL --pairs de=de.txt,", "--pairs de=de.txt,: write name=source,target"),
         ("MODEL --pairs =de.txt,en.txt", "the pair has no name"),
-        ("MODEL --pairs a/b=de.txt,en.txt", "the task name 'a/b' is unfit for a file name"),
+        ("MODEL --pairs a/b=de.txt,en.txt", "the pair name 'a/b' is unfit for a file name"),
         ("MODEL --pairs de=de.txt,en.txt de=de.txt,en.txt", "'de' occurs twice. Name each pair once."),
         ("MODEL --pairs de=de.txt,no.txt", "no.txt is no file"),
         ("MODEL --pairs de=de.txt,dev", "dev is no file"),
