@@ -151,7 +151,7 @@ def read_run(folder: Path) -> SavedRun:
         )  # fmt: skip
     raise InputError(
         f"{folder} has no {TRAINING_ARGUMENTS_FILE}, so no training has finished there. Give the --output_dir of a "
-        f"finished run with --do_train."
+        f"finished run with --do_train; in Python, trainer.save_model() writes it."
     )
 
 
