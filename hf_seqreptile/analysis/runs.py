@@ -8,43 +8,25 @@ from typing import Any
 from huggingface_hub import ModelCard
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from transformers.utils import CONFIG_NAME
 
 from ..errors import InputError
 from ..methods import METHODS
-from ..models.adapters import ADAPTER_CONFIG, MODEL_CONFIG
+from ..models.adapters import ADAPTER_CONFIG
 from ..models.multi_head_folder import heads_in
 from ..models.offline_encoder import OFFLINE_ENCODER
-from ..problems.multiple_choice import MultipleChoice
-from ..problems.problem import Problem
-from ..problems.question_answering import QuestionAnswering
-from ..problems.sequence_classification import SequenceClassification
-from ..problems.token_classification import TokenClassification
 from ..publishing.file_names import CARD_FILE, TRAINING_ARGUMENTS_FILE
 from ..publishing.model_card import OFFLINE_MARK
 from ..scores import AVERAGE, SCORES_JSON, Metric, ScoreTables
 from ..training.setting import settings_of
 from ..training.training_args import MultiTaskTrainingArguments
 from .saved_json import are_texts, check, is_nested, read_object, without_null
+from .saved_model import name_of_problem, problem_of, read_adapters
 from .saved_scores import read_scores, scores_of_evaluations
 
 RESULTS_JSON = "all_results.json"
 COUNTS = ("train_samples", "eval_samples", "predict_samples")
 """Numbers of examples among the results, all tasks together."""
 DRAWS = "draws/"
-PROBLEMS: dict[str, type[Problem]] = {
-    "ForTokenClassification": TokenClassification,
-    "ForSequenceClassification": SequenceClassification,
-    "ForQuestionAnswering": QuestionAnswering,
-    "ForMultipleChoice": MultipleChoice,
-}
-"""The problem, by what a model's class is called."""
-PROBLEMS_OF_ADAPTERS: dict[str, type[Problem]] = {
-    "TOKEN_CLS": TokenClassification,
-    "SEQ_CLS": SequenceClassification,
-    "QUESTION_ANS": QuestionAnswering,
-}
-"""The problem, by PEFT's name for it."""
 BEGIN_WITHOUT_EFFECT = (
     "do_", "eval_", "hub_", "log_", "logging_", "push_", "report_", "run_", "save_", "dataloader_", "trackio_",
 )  # fmt: skip
@@ -169,7 +151,7 @@ def read_run(folder: Path) -> SavedRun:
         )  # fmt: skip
     raise InputError(
         f"{folder} has no {TRAINING_ARGUMENTS_FILE}, so no training has finished there. Give the --output_dir of a "
-        f"finished run with --do_train."
+        f"finished run with --do_train; in Python, trainer.save_model() writes it."
     )
 
 
@@ -177,7 +159,7 @@ def _read_model(folder: Path) -> SavedRun:
     arguments = _read_arguments(folder)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     heads = heads_in(folder) or [""]
-    problems = [_problem(folder / head) for head in heads]
+    problems = [problem_of(folder / head) for head in heads]
     languages, base_model, evaluated_on = _read_card(folder) if (folder / CARD_FILE).is_file() else ([], None, None)
     results = _read_results(folder)
     log = _read_log(folder, may_lack=bool(results) and not (folder / SCORES_JSON).is_file())
@@ -187,7 +169,7 @@ def _read_model(folder: Path) -> SavedRun:
     else:
         usual = problems[0].metric if problems[0] is not None else None
         saved = scores_of_evaluations(method, tasks, results, log, arguments, usual)
-    named = [_name_of_problem(folder / head, problem) for head, problem in zip(heads, problems, strict=True)]
+    named = [name_of_problem(folder / head, problem) for head, problem in zip(heads, problems, strict=True)]
     run = SavedRun(
         folder=folder,
         method=method,
@@ -205,7 +187,7 @@ def _read_model(folder: Path) -> SavedRun:
         log=log,
         metric=saved.metric,
         is_adapter=is_adapter,
-        adapters=_read_adapters(folder) if is_adapter else {},
+        adapters=read_adapters(folder) if is_adapter else {},
         steps=max((entry["step"] for entry in log), default=None),
     )
     return replace(run, gradients=_gradients(run))
@@ -225,17 +207,6 @@ def _sum(values: Iterable[Any]) -> Any:
     """`None` where one is."""
     given = list(values)
     return None if None in given else sum(given)
-
-
-def _read_adapters(folder: Path) -> dict[str, Any]:
-    """What the results of LoRA's adapters depend on, under the names of the command line."""
-    config = read_object(folder / ADAPTER_CONFIG)
-    names = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
-    layers = config.get("target_modules")
-    ends = sorted({str(layer).rpartition(".")[2] for layer in layers}) if isinstance(layers, list) else None
-    values = {name: config[key] for name, key in names.items() if isinstance(config.get(key), int | float)}
-    kind = {"LORA": "LoRA"}.get(str(config.get("peft_type")), str(config.get("peft_type")))
-    return {"adapters": kind} | values | ({"lora_target_modules": ends} if ends else {})
 
 
 def _read_arguments(folder: Path) -> dict[str, Any]:
@@ -268,34 +239,6 @@ def _read_results(folder: Path) -> dict[str, float]:
     results = read_object(path) if path.is_file() else {}
     check(is_nested(results, 1), path, "it is not a table of numbers")
     return without_null(results)
-
-
-def _problem(folder: Path) -> type[Problem] | None:
-    """The problem of a model with one head, or of adapters, which may lack the configuration of the whole.
-
-    `None` for a model of another class than those of the scripts.
-    """
-    config = _read_config(folder)
-    if (kind := config.get("task_type")) in PROBLEMS_OF_ADAPTERS:
-        return PROBLEMS_OF_ADAPTERS[kind]
-    architecture = " ".join(config.get("architectures") or [])
-    return next((problem for name, problem in PROBLEMS.items() if name in architecture), None)
-
-
-def _name_of_problem(folder: Path, problem: type[Problem] | None) -> str:
-    if problem is not None:
-        return problem.pipeline_tag
-    return " ".join(_read_config(folder).get("architectures") or []) or "other-problems"
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a model; empty for one that is none of transformers."""
-    names = (CONFIG_NAME, MODEL_CONFIG, ADAPTER_CONFIG)
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
-    config = {} if path is None else read_object(path)
-    kinds = (config.get("architectures") or [], [config.get("task_type") or ""])
-    check(all(map(are_texts, kinds)), folder, "`architectures` or `task_type` of its model are not texts")
-    return config
 
 
 def _draws(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:

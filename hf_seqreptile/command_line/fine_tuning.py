@@ -73,7 +73,7 @@ def fine_tune(problem_class: type[Problem], example: str, argv: Sequence[str] | 
             of_run = problem.of_run(run.tasks)
             model, tokenizer = of_run.load_model(model_args, lambda: problem.texts(tasks), args.do_train)
             if model_args.use_peft:
-                model = with_adapters(model, model_args)
+                model = with_adapters(model, model_args, model_args.model_revision)
             with args.main_process_first(desc="tokenizing"):
                 features = {split: of_run.encode(data, tokenizer, split) for split, data in run.tasks.items()}
             trainer = make_trainer(

@@ -103,7 +103,8 @@ def with_adapters(model: Any, args: LoraArguments, revision: str | None = None) 
     encoder = "encoder" if isinstance(model, MultiHeadModel) else model.base_model_prefix
     layers = _adaptable(model)
     in_encoder = [name for name in layers if name.startswith(f"{encoder}.") and ".pooler." not in name]
-    found = _named(args.lora_target_modules or _usual_targets(model.config.model_type), in_encoder, args, layers)
+    wanted = args.lora_target_modules or _usual_targets(model.config.model_type, in_encoder)
+    found = _named(wanted, in_encoder, args, layers)
     config = LoraConfig(
         task_type=task_type(model),
         r=args.lora_r,
@@ -187,14 +188,14 @@ def _adaptable(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, _ADAPTABLE)]
 
 
-def _usual_targets(model_type: str) -> Sequence[str]:
+def _usual_targets(model_type: str, in_encoder: Sequence[str]) -> Sequence[str]:
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
 
     targets = USUAL.get(model_type)
     if targets is None or isinstance(targets, str):
         raise InputError(
-            f"PEFT names no layers of a {model_type} model for adapters: say which with --lora_target_modules, by the "
-            f"ends of their names, or --lora_target_modules {ALL_LINEAR}."
+            f"PEFT names no layers of a {model_type} model for adapters: say with --lora_target_modules which of "
+            f"{', '.join(_ends(in_encoder))}, or {ALL_LINEAR}."
         )
     return list(targets)
 

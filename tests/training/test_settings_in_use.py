@@ -10,6 +10,7 @@ from transformers import DataCollatorForTokenClassification
 
 from hf_seqreptile import InputError, MTLTrainer, MultiTaskTrainingArguments, RecAdamTrainer, SeqReptileTrainer
 from hf_seqreptile.methods import method_class
+from hf_seqreptile.training.setting import settings_of
 from tests import tiny
 
 COLLATOR = DataCollatorForTokenClassification(tiny.tokenizer())
@@ -135,3 +136,78 @@ def test_the_recalled_weights_are_those_of_the_trials_model(tmp_path: Path) -> N
     start = tiny.weights(tiny.model(seed=len(made) - 1))
     moved = {name: (p - start[name]).abs().max().item() for name, p in tiny.weights(trainer.model).items()}
     assert max(moved[name] for name in moved if name.startswith("bert")) < 1e-3
+
+
+SEARCHED: dict[str, tuple[Any, Any]] = {
+    "learning_rate": (1e-3, 1e-1),
+    "tasks_per_step": (1, 2),
+    "task_sampling_exponent": (0.0, 1.0),
+    "max_task_passes": (5.0, 50.0),
+    "log_gradient_alignment": (1, 2),
+    "inner_steps": (1, 2),
+    "outer_learning_rate": (0.25, 1.0),
+    "inner_optimizer_state": ("keep", "reset"),
+    "parallel_trajectories": (False, True),
+    "task_gradients_dtype": ("float32", "bfloat16"),
+    "gradvac_beta": (0.0, 0.9),
+    "gradvac_granularity": ("layer", "model"),
+    "gradnorm_exponent": (0.0, 3.0),
+    "gradnorm_learning_rate": (0.01, 0.1),
+    "recadam_k": (0.5, 5.0),
+    "recadam_t0": (1.0, 2.0),
+    "recadam_gamma": (1.5, 7.25),
+    "swep_p": (0.1, 0.5),
+    "swep_beta": (0.0, 2.0),
+    "swep_learning_rate": (1e-3, 1e-1),
+}
+"""Two values of each setting that a result may depend on."""
+FIXED = {
+    "reptile": ("tasks_per_step", "task_sampling_exponent", "max_task_passes"),
+    "stl": ("tasks_per_step", "task_sampling_exponent", "max_task_passes"),
+    "seq_reptile": ("tasks_per_step",),
+}
+"""What a method has no use for, or is not of use without one value."""
+
+
+def test_the_settings_to_search_are_all_that_there_are() -> None:
+    declared = {name for name, one in settings_of(MultiTaskTrainingArguments).items() if not one.is_place}
+    assert SEARCHED.keys() == declared | {"learning_rate"}
+
+
+@pytest.mark.parametrize("method", tiny.methods("seq_reptile", "gradvac", "recadam"))
+def test_every_setting_of_a_method_can_be_searched(tmp_path: Path, method: str) -> None:
+    """Each trial uses what the engine gives it, and tells so."""
+    own = {name for name, one in settings_of(MultiTaskTrainingArguments).items() if one.methods}
+    own -= {*method_class(method).own_settings()}
+    space = {name: values for name, values in SEARCHED.items() if name not in {*own, *FIXED.get(method, ())}}
+    args = tiny.arguments(tmp_path, method=method, max_steps=6, logging_steps=1)
+    trainer = method_class(method)(
+        None, args, COLLATOR, {"de": tiny.task(20, 1)} if method == "stl" else tiny.tasks(),
+        {"de": tiny.task(8, 1)}, model_init=lambda: tiny.model(),
+    )  # fmt: skip
+    given, used = [], []
+
+    def suggest(trial: Any) -> dict[str, Any]:
+        given.append({name: values[trial.number] for name, values in space.items()})
+        return dict(given[-1])
+
+    def objective(metrics: dict[str, float]) -> float:
+        used.append({name: getattr(trainer.run_args, name) for name in space})
+        told = {symbol or words: value for words, symbol, value in trainer.training_facts().settings}
+        symbols = settings_of(MultiTaskTrainingArguments)
+        assert all(
+            told.get(symbols[n].symbol, v) == v for n, v in used[-1].items() if n in symbols and symbols[n].symbol
+        )
+        assert told["α"] == used[-1]["learning_rate"]
+        return metrics["eval_loss"]
+
+    trainer.hyperparameter_search(suggest, objective, n_trials=2, backend="optuna")
+    assert used == given and len(used) == 2
+
+
+def test_a_number_is_not_rounded_to_the_kind_of_the_first(tmp_path: Path) -> None:
+    trainer = searching(tmp_path, method="recadam", recadam_gamma=50)
+    best = best_run(trainer, "recadam_gamma", [12.5])
+    assert best.hyperparameters == {"recadam_gamma": 12.5} and trainer.run_args.recadam_gamma == 12.5
+    with pytest.raises(InputError, match=r"hp_space gives 'inner_step'.* Did you mean inner_steps\?"):
+        best_run(searching(tmp_path), "inner_step", [2])
