@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .token_classification import TokenClassification, TokenClassificationArguments
+from .tag_arguments import TokenClassificationArguments
+from .token_classification import TokenClassification
 
 
 @dataclass
