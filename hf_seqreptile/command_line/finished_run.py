@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -18,6 +18,7 @@ from ..publishing.training_facts import TaskFacts
 from ..scores import (
     AVERAGE,
     SCORES_FILE,
+    SCORES_JSON,
     SPLITS,
     START,
     Metric,
@@ -44,11 +45,13 @@ class FinishedRun:
 
 
 def finished_run_in(folder: Path) -> SavedRun | None:
-    """The run that left its results in the folder, if one did."""
+    """The run that left its results in the folder, if one did; of scores those that it wrote as such."""
     try:
-        return read_run(folder)
+        run = read_run(folder)
     except InputError:
         return None
+    # Other evaluations that lie there may be those of weights that are no more.
+    return run if (folder / SCORES_JSON).is_file() else replace(run, scores={}, zero_shot=[])
 
 
 def refuse_results_of_another_model(args: MultiTaskTrainingArguments, model: str) -> None:

@@ -163,7 +163,7 @@ SEARCHED: dict[str, tuple[Any, Any]] = {
 """Two values of each setting that a result may depend on."""
 FIXED = {
     "reptile": ("tasks_per_step", "task_sampling_exponent", "max_task_passes"),
-    "stl": ("tasks_per_step", "task_sampling_exponent", "max_task_passes"),
+    "stl": ("tasks_per_step", "task_sampling_exponent", "max_task_passes", "log_gradient_alignment"),
     "seq_reptile": ("tasks_per_step",),
 }
 """What a method has no use for, or is not of use without one value."""
