@@ -46,14 +46,30 @@ class Encoder:
         """
         if self.vocabulary == other.vocabulary:
             return self
+        kept = {self.embeddings: self.weights[self.embeddings][self._rows_of(other)]}
+        return replace(self, weights={**self.weights, **kept}, vocabulary=other.vocabulary)
+
+    def with_whole_vocabulary(self, start: Encoder) -> Encoder:
+        """This encoder with the tokens of its start that its own vocabulary lacks: training did not change them.
+
+        Raises:
+            InputError: the start lacks a token of its own.
+        """
+        if self.vocabulary == start.vocabulary:
+            return self
+        table = start.weights[start.embeddings].clone()
+        table[start._rows_of(self)] = self.weights[self.embeddings]
+        return replace(self, weights={**self.weights, self.embeddings: table}, vocabulary=start.vocabulary)
+
+    def _rows_of(self, other: Encoder) -> list[int]:
+        """Of the tokens of `other`, in its order."""
         tokens = sorted(other.vocabulary, key=other.vocabulary.__getitem__)
         rows = [self.vocabulary.get(token, -1) for token in tokens]
         if -1 in rows or len(rows) != len(other.weights[other.embeddings]):
             raise InputError(
                 f"{other.path} did not start from {self.path}: their vocabularies differ. Give another --base_model."
             )
-        kept = {self.embeddings: self.weights[self.embeddings][rows]}
-        return replace(self, weights={**self.weights, **kept}, vocabulary=other.vocabulary)
+        return rows
 
 
 def load_encoder(path: str) -> Encoder:

@@ -27,8 +27,8 @@ TITLE = "Retrieval of translations"
 CAPTION = (
     "How often a sentence's nearest neighbour in the other language is its translation, by the cosine of the mean "
     "hidden states after {layer}, on {source}: the mean over {pairs} pairs of languages and both directions. The "
-    "black mark is the start encoder with the run's vocabulary; left of it, something was forgotten. Small points are "
-    "seeds, the large one their mean.{unknown}"
+    "black mark is the start encoder; left of it, something was forgotten. A trimmed vocabulary has the start's other "
+    "tokens back. Small points are seeds, the large one their mean.{unknown}"
 )
 UNKNOWN = " Unknown tokens: {}."
 NOTABLE = 0.001
@@ -60,23 +60,29 @@ def read_parallel_texts(items: Sequence[str] | None) -> ParallelTexts:
     return ParallelTexts(pairs, "the given files")
 
 
-class _Ruler:
-    """A model with the vocabulary of some runs, and what their start finds in it."""
+class RetrievalRuler:
+    """What encoders that began at one start find, under its tokenizer and in its whole vocabulary.
 
-    def __init__(self, first: Encoder, base_model: str, texts: ParallelTexts, layer: int | None) -> None:
-        self.vocabulary, self.base_model = first.vocabulary, base_model
-        self.texts, self.layer = texts, layer
-        start = load_start(base_model).with_vocabulary_of(first)
-        self.model: PreTrainedModel = AutoModel.from_pretrained(first.path, dtype=torch.float32)
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(first.path)
-        self.of_start = self.measure(start)
+    Args:
+        start: the start.
+        texts: pairs of languages.
+        layer: whose states are compared, by the number of blocks before it. Default: the last.
+    """
 
-    def fits(self, encoder: Encoder, base_model: str) -> bool:
-        return (base_model, encoder.vocabulary) == (self.base_model, self.vocabulary)
+    def __init__(self, start: Encoder, texts: ParallelTexts, layer: int | None = None) -> None:
+        self.start, self.texts, self.layer = start, texts, layer
+        self.model: PreTrainedModel = AutoModel.from_pretrained(start.path, dtype=torch.float32)
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(start.path)
 
     def measure(self, encoder: Encoder) -> dict[str, Accuracy]:
+        """Both directions' accuracy of each pair.
+
+        Raises:
+            InputError: an encoder that did not begin at the start.
+        """
+        weights = encoder.with_whole_vocabulary(self.start).weights
         try:
-            left = self.model.load_state_dict(dict(encoder.weights), strict=False)
+            left = self.model.load_state_dict(dict(weights), strict=False)
         except RuntimeError as error:
             raise InputError(f"{encoder.path} has weights of other shapes than its start.") from error
         # Not every checkpoint has a pooler, and it comes after the hidden states.
@@ -108,7 +114,8 @@ def retrieval(
         InputError: a layer that the runs' encoders do not have.
     """
     missing: list[str] = []
-    rulers: list[_Ruler] = []
+    rulers: dict[str, RetrievalRuler] = {}
+    of_starts: dict[str, dict[str, Accuracy]] = {}
     runs: dict[str, list[dict[str, Any]]] = {}
     for group in groups:
         for run in group.runs:
@@ -123,16 +130,16 @@ def retrieval(
                 continue
             check_layers(None if layer is None else [layer], AutoConfig.from_pretrained(encoder.path), LAYER)
             try:
-                ruler = next((ruler for ruler in rulers if ruler.fits(encoder, start)), None)
-                if ruler is None:
-                    ruler = _Ruler(encoder, start, texts, layer)
-                    rulers.append(ruler)
-                found = ruler.measure(encoder)
+                if start not in rulers:
+                    ruler = RetrievalRuler(load_start(start), texts, layer)
+                    of_starts[start] = ruler.measure(ruler.start)
+                    rulers[start] = ruler
+                found = rulers[start].measure(encoder)
             except InputError as error:
                 missing.append(f"{run.folder}: {error}")
                 continue
-            runs.setdefault(group.label, []).append(_of_run(run, found, ruler.of_start))
-    of_rulers = [ruler.unknown() for ruler in rulers]
+            runs.setdefault(group.label, []).append(_of_run(run, found, of_starts[start]))
+    of_rulers = [ruler.unknown() for ruler in rulers.values()]
     unknown = {name: max(found[name] for found in of_rulers) for name in texts.pairs if rulers}
     shares = [f"{name} {share:.1%}" for name, share in unknown.items() if share >= NOTABLE]
     caption = CAPTION.format(
@@ -176,7 +183,7 @@ def _of_run(run: SavedRun, found: Mapping[str, Accuracy], of_start: Mapping[str,
 
 def _headlines(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
     values = {label: 100 * fmean(run["all"]["accuracy"] for run in of_label) for label, of_label in runs.items()}
-    # Another start or vocabulary finds other translations, so that no one number is the start's.
+    # Another start finds other translations, so that no one number is the start's.
     starts = {run["all"]["start"] for of_label in runs.values() for run in of_label}
     return {"retrieval (%)": values | ({"start encoder": 100 * starts.pop()} if len(starts) == 1 else {})}
 

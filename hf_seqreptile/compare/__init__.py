@@ -1,1 +1,1 @@
-"""Several methods on one's own data, compared fairly; imports experiments, report and retrieval."""
+"""Several methods on one's own data, compared fairly; imports experiments and report."""

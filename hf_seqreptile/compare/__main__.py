@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 
+from ..analysis.retrieval import read_parallel_texts
 from ..console.bad_input import bad_input_exits
 from ..console.verbosity import verbosity_put_back
 from ..experiments.engine import check_engine, run_graph
 from ..experiments.graph import marker
 from ..scores import markdown_table
 from .arguments import parse
-from .kept import pairs_of
 from .outcome import read_outcome
 from .plan import check_commands, described, plan
 from .presentation import sentences, summary, write_outcome
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_engine()
         comparison = plan(args)
         check_commands(comparison)
-        directions = 2 * len(pairs_of(args.pairs)) if args.measures_kept else 0
+        directions = 2 * len(read_parallel_texts(args.pairs or None).pairs) if args.measures_kept else 0
         folder = args.output_dir.resolve()
         done = sum(marker(folder, name).is_file() for name in comparison.graph)
         print(described(comparison, done), flush=True)

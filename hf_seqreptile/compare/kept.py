@@ -5,39 +5,27 @@ import json
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModel, AutoTokenizer
 from transformers.utils import CONFIG_NAME
 
 from ..analysis.encoders import Encoder, load_encoder, load_start
+from ..analysis.retrieval import RetrievalRuler, read_parallel_texts
 from ..analysis.runs import read_run
 from ..analysis.saved_json import read_object
 from ..durable import write_whole
 from ..experiments.run_node import COMMAND_FILE, run_script
 from ..json_text import parse_json
 from ..models.multi_head_folder import ENCODER, heads_in
-from ..retrieval import retrieval_accuracy
-from ..retrieval.hub_pairs import sample_pairs
-from ..retrieval.pairs import Pair, read_pairs
 from ..scores import SPLITS
 
 KEPT_FILE = "kept.json"
 """In a run's folder: scores and retrieval, at the run's end (weight 1) and pulled back."""
-
-
-def pairs_of(items: Sequence[str]) -> dict[str, Pair]:
-    """The pairs that are measured on: those of files, as `--pairs` names them, or the bundled ones.
-
-    Raises:
-        InputError: files that are no pairs.
-    """
-    return read_pairs(items) if items else sample_pairs(None)
 
 
 def mixed(weight: float, end: Encoder, start: Encoder) -> dict[str, torch.Tensor]:
@@ -52,37 +40,6 @@ def mixed(weight: float, end: Encoder, start: Encoder) -> dict[str, torch.Tensor
         name: torch.lerp(start.weights[name], value, weight) if name in start.weights else value
         for name, value in end.weights.items()
     }
-
-
-def retrieval_of(end: Encoder, start: Encoder, pairs: Mapping[str, Pair], weight: float = 1.0) -> dict[str, Any]:
-    """Both directions' accuracy of each pair.
-
-    The encoder gets the start's whole vocabulary back: what a trimmed one lacks, training did not change.
-
-    Args:
-        end: the finished encoder.
-        start: what it started from, whole.
-        pairs: of sentences.
-        weight: as in [`mixed`].
-    """
-    model = AutoModel.from_pretrained(start.path, dtype=torch.float32)
-    changed = mixed(weight, end, start.with_vocabulary_of(end))
-    rows = [start.vocabulary[token] for token in sorted(end.vocabulary, key=end.vocabulary.__getitem__)]
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, value in changed.items():
-            if name == end.embeddings:
-                parameters[start.embeddings][rows] = value
-            elif name in parameters:
-                parameters[name].copy_(value)
-    return accuracies(model, start, pairs)
-
-
-def accuracies(model: Any, start: Encoder, pairs: Mapping[str, Pair]) -> dict[str, Any]:
-    """Both directions' accuracy of each pair, under the start's tokenizer."""
-    sentences = {name: (pair.source, pair.target) for name, pair in pairs.items()}
-    found = retrieval_accuracy(model.eval(), sentences, AutoTokenizer.from_pretrained(start.path))
-    return {name: asdict(one) for name, one in found.items()}
 
 
 def write_pulled_back(run: Path, folder: Path, weight: float, start: Encoder) -> None:
@@ -116,7 +73,7 @@ def score_pulled_back(run: Path, weight: float, start: Encoder) -> dict[str, Any
         start: what the run started from, whole.
     """
     _, *argv = shlex.split((run / COMMAND_FILE).read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory(prefix="pulled-back-", dir=run.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix="pulled-back-", dir=run.parent.parent) as temporary:
         folder = Path(temporary) / "model"
         write_pulled_back(run, folder, weight, start)
         for stale in ("scores.json", "scores.md"):
@@ -149,28 +106,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     known: dict[str, Any] = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if known.get("asked") != asked:
         known = {"asked": asked, "points": {}}
-    pairs = {} if args.without_retrieval else pairs_of(args.pairs)
     start = load_start(args.base_model)
-    if pairs and "start" not in known:
-        known["start"] = _of_start(args.run.parent.parent, start, pairs, asked)
+    ruler = None if args.without_retrieval else RetrievalRuler(start, read_parallel_texts(args.pairs or None))
+    if ruler is not None and "start" not in known:
+        known["start"] = _of_start(args.run.parent.parent, ruler, asked)
     end = None
     for weight in (1.0, *args.interpolate):
         point = known["points"].setdefault(f"{weight:g}", {})
-        if pairs and "retrieval" not in point:
-            end = end or load_encoder(str(args.run))
-            point["retrieval"] = retrieval_of(end, start, pairs, weight)
+        if ruler is not None and "retrieval" not in point:
+            end = end or load_encoder(str(args.run)).with_whole_vocabulary(start)
+            point["retrieval"] = _found(ruler, replace(end, weights=mixed(weight, end, start)))
         if weight < 1 and "scores" not in point:
             point["scores"] = score_pulled_back(args.run, weight, start)
         write_whole(path, json.dumps(known, indent=1) + "\n")
 
 
-def _of_start(folder: Path, start: Encoder, pairs: Mapping[str, Pair], asked: Any) -> dict[str, Any]:
+def _found(ruler: RetrievalRuler, encoder: Encoder) -> dict[str, Any]:
+    return {name: asdict(accuracy) for name, accuracy in ruler.measure(encoder).items()}
+
+
+def _of_start(folder: Path, ruler: RetrievalRuler, asked: Any) -> dict[str, Any]:
     """The start's own accuracies, which all runs of an experiment share."""
     path = folder / "start.json"
     saved = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    wanted = {"path": start.path, **asked}
+    wanted = {"path": ruler.start.path, **asked}
     if saved.get("of") != wanted:
-        model = AutoModel.from_pretrained(start.path, dtype=torch.float32)
-        saved = {"of": wanted, "retrieval": accuracies(model, start, pairs)}
+        saved = {"of": wanted, "retrieval": _found(ruler, ruler.start)}
         write_whole(path, json.dumps(saved) + "\n")
     return saved["retrieval"]

@@ -11,8 +11,9 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+import torch
 from matplotlib import image
-from transformers import AutoModel, BertTokenizer
+from transformers import AutoModel, BertModel, BertTokenizer
 
 from hf_seqreptile.analysis.__main__ import main
 from hf_seqreptile.analysis.cosine_and_loss import cosine_and_loss
@@ -217,23 +218,31 @@ def test_retrieval_is_that_of_the_folders_and_of_their_start(place: Place, runs:
     assert other_layer.numbers["runs"] != result.numbers["runs"] and "after block 0" in other_layer.caption
 
 
-def test_a_start_is_measured_with_the_vocabulary_of_its_runs(
-    place: Place, runs: dict[str, SavedRun], tmp_path: Path
-) -> None:
-    """As where a run trimmed it: what only the start knows is no loss of the run's."""
+def test_a_trimmed_vocabulary_gets_its_tokens_back(place: Place, runs: dict[str, SavedRun], tmp_path: Path) -> None:
+    """Training did not change them: as if the run had had them all along."""
     whole = BertTokenizer.from_pretrained(place.model)
     vocabulary = {**whole.get_vocab(), "onlythere": len(whole)}
-    model = AutoModel.from_pretrained(place.model)
-    model.resize_token_embeddings(len(vocabulary))
-    model.save_pretrained(tmp_path / "larger")
-    BertTokenizer(vocab=vocabulary, do_lower_case=False).save_pretrained(tmp_path / "larger")
-    texts = ParallelTexts({"x": Pair(["onlythere", *PAIRS["de"]], ["onlythere", *PAIRS["en"]])}, "some sentences")
+
+    def enlarged(path: str) -> BertModel:
+        model = AutoModel.from_pretrained(path)
+        model.resize_token_embeddings(len(vocabulary))
+        with torch.no_grad():
+            model.get_input_embeddings().weight[-1] = torch.linspace(-1, 1, 16)
+        return model
+
+    start = enlarged(place.model)
+    start.save_pretrained(tmp_path / "larger")
+    tokenizer = BertTokenizer(vocab=vocabulary, do_lower_case=False)
+    tokenizer.save_pretrained(tmp_path / "larger")
+    pairs = {"x": (["onlythere", *PAIRS["de"]], ["onlythere", *PAIRS["en"]])}
     groups = group_by_setting([runs["seq"]])
+    texts = ParallelTexts({name: Pair(*sides) for name, sides in pairs.items()}, "some sentences")
     result = retrieval(groups, texts, str(tmp_path / "larger"))
-    assert result.missing == []
-    expected = retrieval(groups, texts, place.model)
-    assert result.numbers["runs"]["seq_reptile"] == expected.numbers["runs"]["seq_reptile"]
-    assert "Unknown tokens: x" in result.caption
+    assert result.missing == [] and "Unknown tokens" not in result.caption
+    (run,) = result.numbers["runs"]["seq_reptile"]
+    expected = retrieval_accuracy(enlarged(str(runs["seq"].folder)), pairs, tokenizer)["x"]
+    of_start = retrieval_accuracy(start, pairs, tokenizer)["x"]
+    assert run["pairs"]["x"] == asdict(expected) | {"start": asdict(of_start)}
 
 
 def test_masked_language_model_loss_is_measured_when_asked_for(place: Place) -> None:
