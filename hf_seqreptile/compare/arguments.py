@@ -214,6 +214,10 @@ def _check(args: ComparisonArguments) -> None:
         "--jobs": (args.jobs < 1, "must be at least 1"),
         "--max_gradient_computations": (args.gradient_computations < 2, "must be at least 2"),
     }  # fmt: skip
+    if args.interpolate and ("--use_peft" in args.passed_on or args.value_of("use_peft")):
+        raise InputError(
+            "--interpolate pulls an encoder's own weights back, which --use_peft leaves as they were; remove one."
+        )
     for name, (is_wrong, why) in checks.items():
         if is_wrong:
             raise InputError(f"{name} {why}.")

@@ -171,7 +171,8 @@ def test_runs_that_outlive_their_command_are_waited_for(folder: Path, printed: s
         (["--methods", "mtl --seed 3"], "a comparison sets --seed itself"),
         (["--train_batch", "3"], "Unknown argument --train_batch"),
         (["--pairs", "de=nowhere.txt,no.txt"], "nowhere.txt is no file"),
-        (["--inner_steps", "50"], "K = 50"),
+        (["--inner_steps", "50"], "--inner_steps (K) is 50, but only 24"),
+        (["--use_peft"], "--interpolate pulls an encoder's own weights back"),
     ],
 )
 def test_mistakes_are_refused_before_anything_runs(
