@@ -34,7 +34,7 @@ _OF_PEFT = "base_model.model."
 _ADAPTABLE = (nn.Linear, nn.Embedding, Conv1D)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LoraArguments:
     """Whether the encoder stays as it is and LoRA's adapters are trained, and which; names and defaults as TRL's."""
 
