@@ -24,6 +24,7 @@ from hf_seqreptile.analysis.__main__ import analyse
 from hf_seqreptile.analysis.texts import Texts
 from hf_seqreptile.clustering.__main__ import ClusteringArguments
 from hf_seqreptile.command_line.dry_run import CommandArguments
+from hf_seqreptile.compare.__main__ import main as compare
 from hf_seqreptile.compare.arguments import make_parser
 from hf_seqreptile.problems import registry
 from hf_seqreptile.problems.question_answering import QuestionAnswering
@@ -187,7 +188,9 @@ def commands(page: Path) -> list[list[str]]:
     return [[word for word in command if word != "--push_to_hub"] for command in words]
 
 
-COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
+_ALL = [(page, command) for page in PAGES for command in commands(page)]
+COMPARISONS = [(page, command) for page, command in _ALL if "--max_gradient_computations" in command]
+COMMANDS = [one for one in _ALL if one not in COMPARISONS]
 
 
 def write_files(page: Path, folder: Path) -> None:
@@ -207,6 +210,19 @@ def test_commands_are_taken(
     write_files(page, tmp_path)
     importlib.import_module(Path(command[0]).stem).main([*command[1:], "--dry_run"])
     assert capsys.readouterr().out.startswith("Dry run")
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), COMPARISONS, ids=lambda part: part.stem if isinstance(part, Path) else ""
+)
+def test_comparisons_are_taken(
+    page: Path, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "CLONE").symlink_to(ROOT)
+    write_files(page, tmp_path)
+    script, *others = command
+    compare([str(ROOT / Path(script).name), *others, "--dry_run"])
+    assert capsys.readouterr().out.startswith("Comparison of")
 
 
 @pytest.mark.slow

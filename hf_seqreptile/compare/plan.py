@@ -131,8 +131,9 @@ def _common(args: ComparisonArguments, budget: int, seed: int, name: str) -> lis
     # Trackers show the runs as one group.
     project = [] if args.value_of("project") else ["--project", args.output_dir.resolve().name]
     return [
-        "--max_gradient_computations", str(budget), "--seed", str(seed), "--do_train", "True", "--do_eval", "True",
-        "--save_example_sums", "True", "--disable_tqdm", "True", "--run_name", name, *project,
+        # The script's file may name a number of steps.
+        "--max_gradient_computations", str(budget), "--max_steps", "-1", "--seed", str(seed), "--do_train", "True",
+        "--do_eval", "True", "--save_example_sums", "True", "--disable_tqdm", "True", "--run_name", name, *project,
     ]  # fmt: skip
 
 

@@ -378,8 +378,7 @@ def test_a_bad_folder_and_a_quoted_pattern_do_not_end_it(
     write(tmp_path / "runs/notes.txt", "none")
     for name in ("seq", "mtl"):
         (tmp_path / "runs" / name).symlink_to(place.path(name))
-    main([str(tmp_path / "runs/*"), str(tmp_path / "no*ne"), "--output_dir", str(tmp_path / "r"),
-          "--text_files", f"nl={place.path('nl.txt')}"])  # fmt: skip
+    main([str(tmp_path / "runs/*"), str(tmp_path / "no*ne"), "--output_dir", str(tmp_path / "r")])
     printed = capsys.readouterr()
     assert "| mtl " in printed.out and "| seq_reptile " in printed.out
     reasons = [line for line in printed.err.splitlines() if line.startswith("skipped: ")]
