@@ -118,7 +118,7 @@ def finish(
                 folder,
                 pipeline_tag=None if facts else problem.pipeline_tag,
                 base_model=str(model_args.model_name_or_path),
-                dataset_name=data_args.dataset_name,
+                dataset_name=data_args.dataset_of(None),
                 languages=run.languages,
                 tables=finished.tables,
                 zero_shot=zero_shot,
@@ -142,7 +142,9 @@ def task_facts(run: Run, problem: Problem) -> dict[str, TaskFacts]:
         head, own = problem.head_of(task), problem.of_task(task)
         if head is not None:
             threshold, texts = _no_answer_threshold(own.args), len(own.text_columns(task, dataset))
-            facts[task] = TaskFacts(head, own.pipeline_tag, own.metric.name, own.args.dataset_name, threshold, texts)
+            facts[task] = TaskFacts(
+                head, own.pipeline_tag, own.metric.name, own.args.dataset_of(task), threshold, texts
+            )
     return facts
 
 

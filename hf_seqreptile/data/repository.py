@@ -23,9 +23,11 @@ class Repository:
         cache: where prepared data is kept.
         token: for private datasets.
         argument: what named it.
+        local: the kind of argument that takes local data in its place, `--train_file` or `--train_dir`.
     """
 
-    def __init__(self, name: str, cache: Cache, token: str | bool | None, argument: str) -> None:
+    def __init__(self, name: str, cache: Cache, token: str | bool | None, argument: str, local: str = "file") -> None:
+        self._local = local
         self._is_folder = Path(name).is_dir()
         # A folder's whole path, or `datasets` takes a folder named `text` for a format of its own.
         self._path = str(Path(name).resolve()) if self._is_folder else name
@@ -63,7 +65,7 @@ class Repository:
         if split not in splits:
             raise InputError(
                 f"{self.origin} has no split {split!r}, only {', '.join(splits)}. Do without {split} "
-                f"data, or give files for all splits (--{split}_file name=path) instead."
+                f"data, or give files for all splits (--{split}_{self._local} name=path) instead."
             )
         if not splits[split].num_examples:
             raise InputError(f"{self.origin} has no examples in the split {split!r}. Leave the task out.")
@@ -108,15 +110,17 @@ class Repository:
             mend = "Check its name; if it is private or gated, log in with `hf auth login`."
             raise InputError(f"{place}: {error} {mend}") from error
         except ConnectionError as error:
-            mend = "Load it once while online (is HF_HUB_OFFLINE set?), or give local files with --train_file."
+            mend = (
+                f"Load it once while online (is HF_HUB_OFFLINE set?), or give local files with --train_{self._local}."
+            )
             raise InputError(f"{place}: neither reachable nor in the cache ({error}). {mend}") from error
         except FileNotFoundError as error:
-            mend = "Give files in a format of ours with --train_file."
+            mend = f"Give files in a format of ours with --train_{self._local}."
             raise InputError(f"{place}: no data files that `datasets` can read ({error}). {mend}") from error
         except DatasetGenerationError as error:
             raise InputError(f"{place}: its files cannot be read ({error.__cause__ or error}).") from error
         except RuntimeError as error:
-            mend = "Download its files, or convert them, and give them with --train_file."
+            mend = f"Download its files, or convert them, and give them with --train_{self._local}."
             raise InputError(f"{place}: {error}. {mend}") from error
         except Exception as error:
             # OSError and ValueError from sound datasets, anything from one whose metadata is not what it should be.

@@ -14,7 +14,10 @@ AUTO_CLASSES = {
     "text-classification": "AutoModelForSequenceClassification",
     "question-answering": "AutoModelForQuestionAnswering",
     "multiple-choice": "AutoModelForMultipleChoice",
+    "image-classification": "AutoModelForImageClassification",
 }
+PROCESSORS = {"image-classification": ("image_processor", "AutoImageProcessor")}
+"""What a pipeline is given beside the model, and its class, where that is no tokenizer."""
 WITHOUT_PIPELINE = ("question-answering", "multiple-choice")
 """Problems that transformers has no pipeline for, so that their lines always load the model."""
 
@@ -84,11 +87,20 @@ with torch.no_grad():
     logits = model(**{{key: values[None] for key, values in inputs.items()}}).logits[0]
 print(choices[logits.argmax().item()])"""
 
+IMAGE_CLASSIFICATION = """\
+from PIL import Image
+{imports}from transformers import pipeline
+
+name = {name}  # this folder, or the model's id on the Hub
+{load}classify = pipeline("image-classification", model={model})
+print(classify(Image.new("RGB", (64, 64), "green")))  # or the path or address of a picture"""
+
 LINES = {
     "token-classification": TOKEN_CLASSIFICATION,
     "text-classification": TEXT_CLASSIFICATION,
     "question-answering": QUESTION_ANSWERING,
     "multiple-choice": MULTIPLE_CHOICE,
+    "image-classification": IMAGE_CLASSIFICATION,
 }
 
 
@@ -112,7 +124,8 @@ def usage(
         head: the subfolder of `name` that the model lies in. Default: none.
     """
     has_pipeline, has_adapters = pipeline_tag not in WITHOUT_PIPELINE, hasattr(model, "peft_config")
-    names, imports, load, argument = "AutoTokenizer", "", "", "name"
+    keyword, names = PROCESSORS.get(pipeline_tag, ("tokenizer", "AutoTokenizer"))
+    imports, load, argument = "", "", "name"
     place = "name" if head is None else f"name, subfolder={json.dumps(head, ensure_ascii=False)}"
     if has_adapters:
         auto_class = AUTO_PEFT_CLASSES[pipeline_tag]
@@ -128,10 +141,10 @@ def usage(
         else:
             names = f"{auto_class}, {names}"
     if has_pipeline and load:
-        load, argument = f"model = {load}\n", "model, tokenizer=name"
+        load, argument = f"model = {load}\n", f"model, {keyword}=name"
     if has_pipeline and head is not None:
-        load += f"tokenizer = AutoTokenizer.from_pretrained({place})\n"
-        argument = "model, tokenizer=tokenizer"
+        load += f"{keyword} = {names}.from_pretrained({place})\n"
+        argument = f"model, {keyword}={keyword}"
     no_answer = "" if no_answer_threshold is None else NO_ANSWER.format(threshold=no_answer_threshold)
     quoted = json.dumps(name, ensure_ascii=False)
     # Without a label for what is outside of entities, as of parts of speech, neighbours of one label are no unit.

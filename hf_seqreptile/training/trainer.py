@@ -20,6 +20,7 @@ from .backends import check_sharding, refuse_unsupported_backends
 from .checkpoint_size import checkpoint_notes
 from .checkpoints import failed_writes_explained
 from .draw_losses import DrawLossMixin
+from .drawn_examples import DrawnExamples
 from .gradient_alignment import GradientAlignmentMixin
 from .interruption import outlive_sigterm
 from .method import COMPARED_IN_THE_PAPER, MethodMixin
@@ -312,7 +313,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             # A run that had finished starts no epoch.
             self._sampler.start_epoch(*self._resumed_in)
         loader = DataLoader(
-            tasks,
+            DrawnExamples(tasks, self._draw_seed),
             batch_sampler=self._sampler,
             collate_fn=OneTaskCollator(collators),
             num_workers=args.dataloader_num_workers,
