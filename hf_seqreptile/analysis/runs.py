@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..methods import method_class
 from ..models.multi_head_folder import heads_in
 from ..models.offline_encoder import OFFLINE_ENCODER
+from ..problems.image_classification import ImageClassification
 from ..problems.multiple_choice import MultipleChoice
 from ..problems.problem import Problem
 from ..problems.question_answering import QuestionAnswering
@@ -35,6 +36,7 @@ PROBLEMS: dict[str, type[Problem]] = {
     "ForSequenceClassification": SequenceClassification,
     "ForQuestionAnswering": QuestionAnswering,
     "ForMultipleChoice": MultipleChoice,
+    "ForImageClassification": ImageClassification,
 }
 """The problem, by what a model's class is called."""
 PROBLEMS_OF_ADAPTERS: dict[str, type[Problem]] = {

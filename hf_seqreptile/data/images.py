@@ -60,6 +60,7 @@ class ImageSource:
 
     def __init__(self, origins: Mapping[str, Origin], held_out: float, cache: Cache, token: str | bool | None) -> None:
         self._origins = origins
+        self._cache = cache
         self._held_out = held_out
         self._parts: dict[str, tuple[str, int | None]] = {}
         for name, origin in origins.items():
@@ -140,7 +141,9 @@ class ImageSource:
             if origin.dataset == SAMPLE:
                 dataset = draw_sample(name, split)
             elif origin.dataset is None:
-                dataset = read_image_folder(origin.folders[split], f"--{split}_dir", split == "test")
+                dataset = read_image_folder(
+                    origin.folders[split], split, self._cache, f"--{split}_dir", split == "test"
+                )
             else:
                 dataset = self._of_repository(name, split)
             self._read[name, split] = dataset.add_column(ROW, range(len(dataset)))
@@ -195,8 +198,9 @@ def _of_classes(dataset: Dataset, names: Collection[str]) -> Dataset:
         for value in dataset[LABEL][:]
     ]
     kept = [row for row, label in enumerate(labels) if label >= 0]
-    dataset = dataset.remove_columns(LABEL).select(kept)
-    return dataset.add_column(LABEL, [labels[row] for row in kept], feature=ClassLabel(names=own))
+    # Before rows are selected, after which a new column would copy all pictures.
+    dataset = dataset.remove_columns(LABEL).add_column(LABEL, labels, feature=ClassLabel(names=own))
+    return dataset.select(kept)
 
 
 def _image_column(dataset: Dataset, given: str | None) -> str:

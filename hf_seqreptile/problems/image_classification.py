@@ -23,7 +23,7 @@ from ..models.image_model import load_image_model
 from ..models.loading import ModelArguments
 from ..scores import Metric
 from .image_arguments import ImageArguments, ImageModelArguments
-from .image_features import LABEL_IDS, Pictures, output_size
+from .image_features import Pictures, output_size
 from .labels import defining_splits, labels_by_task, predicted_labels, task_with_all_labels, warn_of_missing_labels
 from .problem import Problem, Splits, Tasks
 from .several_heads import several_heads
@@ -129,17 +129,17 @@ class ImageClassification(Problem):
         encoded, unlabelled = {}, {}
         for task, dataset in tasks.items():
             where = f"task {task!r}, {split} split"
-            labels = self._label_ids(dataset, where, split)
-            unlabelled[task] = labels.count(NO_LABEL)
+            values = dataset[LABEL][:] if LABEL in dataset.column_names else [None] * len(dataset)
+            ids = self._label_ids(dataset, values, where, split)
+            unlabelled[task] = sum(ids[value] == NO_LABEL for value in values)
             kept = self._readable(dataset, where)
             if split != "test":
-                kept = [row for row in kept if labels[row] != NO_LABEL]
+                kept = [row for row in kept if ids[values[row]] != NO_LABEL]
             if not kept:
                 raise InputError(f"{where}: no picture that can be read has a class.")
-            chosen = dataset.select_columns([IMAGE]).select(kept)
-            if unlabelled[task] < len(dataset):
-                chosen = chosen.add_column(LABEL_IDS, [labels[row] for row in kept])
-            encoded[task] = chosen.with_transform(Pictures(tokenizer, size))
+            columns = [IMAGE, *([LABEL] if unlabelled[task] < len(dataset) else [])]
+            chosen = dataset.select_columns(columns).select(kept)
+            encoded[task] = chosen.with_transform(Pictures(tokenizer, ids, size))
         warn_of_missing_labels(unlabelled, split, sum(map(len, tasks.values())), "pictures")
         return encoded
 
@@ -166,16 +166,15 @@ class ImageClassification(Problem):
             lines = ["index\tprediction\n", *(f"{i}\t{name}\n" for i, name in enumerate(names))]
             (folder / f"predict_results{suffix}.txt").write_text("".join(lines), encoding="utf-8")
 
-    def _label_ids(self, dataset: Dataset, where: str, split: str) -> list[int]:
-        if LABEL not in dataset.column_names:
-            return [NO_LABEL] * len(dataset)
+    def _label_ids(self, dataset: Dataset, values: Sequence[Any], where: str, split: str) -> dict[Any, int]:
+        """The id of each value in the column of classes."""
         ids = {label: i for i, label in enumerate(self.labels)}
         classes = Classes(class_label_names(dataset, LABEL), label2id=ids, for_training=split == "train")
-        seen: dict[Any, int] = {}
-        for row, value in enumerate(dataset[LABEL][:]):
-            if value not in seen:
-                seen[value] = classes.feature(value, f"{where}, {_picture_name(dataset, row)}")
-        return [seen[value] for value in dataset[LABEL][:]]
+        found: dict[Any, int] = {}
+        for row, value in enumerate(values):
+            if value not in found:
+                found[value] = classes.feature(value, f"{where}, {_picture_name(dataset, row)}")
+        return found
 
     def _readable(self, dataset: Dataset, where: str) -> list[int]:
         """The rows whose pictures can be read; the others are refused, or left out and counted."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.image_folder import IMAGE
+from ..data.image_folder import IMAGE, LABEL
 from ..data.pictures import decode
 from ..errors import InputError
 
@@ -37,18 +37,20 @@ def output_size(processor: Any) -> tuple[int, int]:
 
 
 class Pictures:
-    """Turns rows with encoded pictures into `pixel_values` and, where there are any, `labels`.
+    """Turns rows with encoded pictures into `pixel_values` and, where they have classes, `labels`.
 
     It decodes the pictures when they are asked for, as in the loader's workers.
 
     Args:
         processor: of the model.
+        ids: of the values in the column of classes.
         size: height and width of random crops that are flipped at random, as in Hugging Face's script; `None` for what
             the processor does by itself, as in a pipeline. What is random follows from the numbers of `random`.
     """
 
-    def __init__(self, processor: Any, size: tuple[int, int] | None = None) -> None:
+    def __init__(self, processor: Any, ids: Mapping[Any, int], size: tuple[int, int] | None = None) -> None:
         self.processor = processor
+        self.ids = ids
         self.size = size
 
     def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -61,7 +63,8 @@ class Pictures:
             if hasattr(self.processor, "do_center_crop"):
                 settings["do_center_crop"] = False
         pixels = self.processor(pictures, return_tensors="np", **settings)[PIXELS]
-        return {PIXELS: list(pixels)} | ({LABEL_IDS: rows[LABEL_IDS]} if LABEL_IDS in rows else {})
+        labels = {LABEL_IDS: [self.ids[value] for value in rows[LABEL]]} if LABEL in rows else {}
+        return {PIXELS: list(pixels)} | labels
 
 
 def _random_crop(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

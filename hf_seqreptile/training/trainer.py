@@ -14,6 +14,7 @@ from transformers import ProgressCallback, TrainingArguments
 from transformers.trainer_utils import TrainOutput, seed_worker
 
 from ..errors import InputError
+from ..models.batch_norm import normalises_by_batch
 from ..models.multi_head import MultiHeadModel
 from ..publishing.training_facts import SettingRow, TrainingFacts
 from .backends import check_sharding, refuse_unsupported_backends
@@ -203,6 +204,7 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
             notes=[
                 *self._warnings(optimizer_steps),
                 *self._alignment_notes(),
+                *self._batch_norm_notes(),
                 *checkpoint_notes(self, optimizer_steps, sampler.steps_per_epoch),
             ],
         )
@@ -212,6 +214,14 @@ class MultiTaskMixin(GradientAlignmentMixin, MethodMixin, DrawLossMixin, SearchM
         tasks = list(self._training_tasks.sizes)
         alone = one_task_notes(tasks[0], self.run_args.method) if self.is_about_several and len(tasks) == 1 else []
         return few_steps_notes(optimizer_steps, self.tasks_per_step, self.could_take_one_task_a_step) + alone
+
+    def _batch_norm_notes(self) -> list[str]:
+        if self.model is None or not normalises_by_batch(self.model):
+            return []
+        return [
+            "BatchNorm: each micro-batch is normalised by its own examples, so that other sizes of micro-batches, or "
+            "other numbers of processes, end elsewhere; not so with it frozen (docs/run_image_classification.md)"
+        ]
 
     def describe_training(self) -> str:
         """What an optimizer step is made of, in a sentence or two for the model card."""
