@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 
 from ..errors import InputError
 from .loading import MODEL, ModelArguments, check_model_arguments, from_pretrained, load_config, load_weights
@@ -28,9 +28,9 @@ def load_image_model(
         InputError: no such model, or one whose classifier is a part of its encoder.
     """
     path = check_model_arguments(args)
-    config, hub = load_config(args, path)
-    if config.model_type == _TIMM:
+    if _model_type(args.config_name or path, args) == _TIMM:
         raise _inseparable(path, "transformers' wrapper of timm")
+    config, hub = load_config(args, path)
     argument, place = ("image_processor_name", processor_name) if processor_name else (MODEL, path)
     processor = from_pretrained(argument, AutoImageProcessor, place, **hub)
     model = load_weights(AutoModelForImageClassification, args, path, config, labels, hub, will_train)
@@ -38,6 +38,18 @@ def load_image_model(
     if all(id(p) in encoder for p in model.parameters()):
         raise _inseparable(path, type(model).__name__)
     return model, processor
+
+
+def _model_type(path: str, args: ModelArguments) -> str | None:
+    """As the configuration's file tells it: timm's own is made only where timm is installed."""
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(
+            path, cache_dir=args.cache_dir, revision=args.model_revision, token=args.token
+        )
+    except (OSError, ValueError):
+        # Loading it will say what is wrong with the path.
+        return None
+    return config.get("model_type")
 
 
 def _inseparable(path: str, kind: str) -> InputError:

@@ -57,14 +57,20 @@ class ImageClassification(Problem):
 
     def __init__(self, tasks: Splits, args: Any) -> None:
         super().__init__(tasks, args)
-        defining = [
-            (f"task {task!r}, {split} split", dataset, LABEL)
-            for split, of_split in defining_splits(tasks).items()
-            for task, dataset in of_split.items()
-            if LABEL in dataset.column_names
-        ]
-        check_spelling(defining)
-        found = labels_by_task(tasks, lambda _, data: names_in(data, LABEL) if LABEL in data.column_names else [])
+        # Without the pictures, which would be copied.
+        labelled = {
+            split: {
+                task: data.select_columns([LABEL] if LABEL in data.column_names else []) for task, data in of.items()
+            }
+            for split, of in tasks.items()
+        }
+        check_spelling(
+            (f"task {task!r}, {split} split", data, LABEL)
+            for split, of_split in defining_splits(labelled).items()
+            for task, data in of_split.items()
+            if data.column_names
+        )
+        found = labels_by_task(labelled, lambda _, data: names_in(data, LABEL) if data.column_names else [])
         self.labels = list(dict.fromkeys(found[task_with_all_labels(found)]))
         if "train" in tasks and len(self.labels) < 2:
             raise InputError(
