@@ -5,12 +5,12 @@
     python benchmarks/images.py speed --data path/to/shared/data
 
 `run` trains a small ResNet anew with `run_image_classification.py` on three tasks, CIFAR-10's animals and vehicles
-and scikit-learn's digits, with each method at equal gradient computations, in a process of one thread each, and leaves
-one JSON in `results/images`; runs whose JSON is there are not repeated. Each model is scored with several statistics in
-its BatchNorm layers: those that the library gives it (averaged at outer updates as parameters are), those of the last
-trajectory's end (what φ would have if only parameters were averaged), and such as are estimated anew with φ's
-parameters over training batches of all tasks, or of the evaluated task alone. With statistics frozen, of which a model
-that is trained anew has none worth the name, it is another run. Nothing was tuned.
+and scikit-learn's digits, with each method at equal gradient computations, in a process of one thread each, and
+leaves one JSON in `results/images`; runs whose JSON is there are not repeated. Each model is scored with several
+statistics in its BatchNorm layers: those that the library gives it (averaged at outer updates as parameters are),
+those of the last trajectory's end (what φ would have if only parameters were averaged), and such as are estimated
+anew with φ's parameters over training batches of all tasks, or of the evaluated task alone. With statistics frozen,
+of which a model that is trained anew has none worth the name, it is another run. Nothing was tuned.
 
 `speed` trains the same model on the same pictures in turns with the stock trainer under the transforms of Hugging
 Face's script, and with this package's, in one process, and reports pictures a second of the processor's time.

@@ -53,7 +53,7 @@ class ImageSource:
 
     Args:
         origins: by name.
-        held_out: the share of the training pictures that are held out; 0 for none.
+        held_out: the share of the training pictures that are held out; 0 for none: then test pictures are taken.
         cache: where prepared data is kept.
         token: for private datasets of the Hub.
     """
@@ -117,7 +117,7 @@ class ImageSource:
         origin = self._origins[name]
         if origin.dataset is not None or split in origin.folders:
             return True
-        return split == "validation" and self._held_out > 0 and "train" in origin.folders
+        return split == "validation" and ("train" if self._held_out > 0 else "test") in origin.folders
 
     def _holds_out(self, name: str) -> bool:
         """Whether validation pictures are taken from the training ones."""
@@ -132,7 +132,9 @@ class ImageSource:
         return not {*SPLIT_NAMES[split]}.isdisjoint(self._repositories[name].load(origin.config).info.splits)
 
     def _own_split(self, name: str, split: str) -> str:
-        return "train" if split == "validation" and self._holds_out(name) else split
+        if split != "validation" or self._has(name, "validation"):
+            return split
+        return "train" if self._held_out > 0 else "test"
 
     def _load(self, name: str, split: str) -> Dataset:
         """All pictures of an origin, in the columns `image`, `label` and `row`."""

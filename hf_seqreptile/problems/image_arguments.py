@@ -80,7 +80,8 @@ class ImageArguments(DataArguments):
     train_val_split: float | None = field(
         default=0.15,
         metadata={
-            "help": "The share of a task's training pictures to validate on, where it has no others; 0 for none."
+            "help": "The share of a task's training pictures to validate on, where it has no others; 0: "
+            "its test pictures."
         },
     )
     image_column_name: list[str] | None = field(
@@ -135,7 +136,7 @@ class ImageArguments(DataArguments):
         """Where each task's pictures come from, before datasets are cut into several.
 
         Raises:
-            InputError: no such folder, a name that occurs twice or fits no data, or an impossible division.
+            InputError: a name that occurs twice or fits no data, or an impossible division.
         """
         datasets = self._datasets()
         folders = {split: self._folders(split) for split in self.files_of_splits}
@@ -169,12 +170,22 @@ class ImageArguments(DataArguments):
         return origins
 
     def own_source(self, cache: Cache, token: str | bool | None) -> ImageSource:
-        """The folders and datasets."""
+        """The folders and datasets.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        for split, name in self.files_of_splits.items():
+            for path in self._folders(split).values():
+                if not path.is_dir():
+                    raise InputError(f"--{name}: `{path}` is no folder. Give one that holds a folder of each class.")
         return ImageSource(self.origins, self.train_val_split or 0, cache, token)
 
     def names_local(self, split: str) -> bool:
         """As in the parent; validation pictures may be held out of the training ones."""
-        return super().names_local(split) or (split == "validation" and bool(self.train_dir and self.train_val_split))
+        return super().names_local(split) or (
+            split == "validation" and bool(self.train_dir if self.train_val_split else self.test_dir)
+        )
 
     def dataset_of(self, task: str | None) -> str | None:
         """As in the parent; the parts of a dataset are of that dataset."""
@@ -210,8 +221,6 @@ class ImageArguments(DataArguments):
         for item in items:
             name, typed = split_item(item)
             path = Path(typed).expanduser()
-            if not typed or not path.is_dir():
-                raise InputError(f"{argument}: `{item}` is no folder. Give one that holds a folder of each class.")
             task = name if name is not None else ONE_TASK if self._is_one_task else path.resolve().name
             _add(found, check_task_name(task, f"{argument} {item}"), path, argument)
         return found

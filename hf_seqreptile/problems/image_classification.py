@@ -81,7 +81,7 @@ class ImageClassification(Problem):
 
     @classmethod
     def check(cls, args: Any, splits: Sequence[str]) -> None:
-        """As in the parent, with the folders that must be there."""
+        """As in the parent, with the names of tasks."""
         super().check(args, splits)
         _ = args.origins
 
