@@ -52,7 +52,7 @@ def _picture(task: str, name: str, random: np.random.Generator) -> np.ndarray:
     shapes, colours = list(SHAPES), list(COLOURS)
     shape = name if task == "shapes" else shapes[random.integers(len(shapes))]
     colour = name if task == "colours" else colours[random.integers(len(colours))]
-    height = random.uniform(8, 12)
+    height = random.uniform(11, 14)
     left, top = random.uniform(height, SIZE - height, 2)
     y, x = np.mgrid[:SIZE, :SIZE] + 0.5
     x, y = (x - left) / height, (y - top) / height

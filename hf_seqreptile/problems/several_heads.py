@@ -65,6 +65,11 @@ class SeveralHeads(Problem):
         self._of_task: dict[str, Problem] = {}
 
     @property
+    def tasks_are_languages(self) -> bool:  # type: ignore[override]
+        """As in the parent: of some problem they are."""
+        return any(problem.tasks_are_languages for problem in self.problems.values())
+
+    @property
     def _has_one_head(self) -> bool:
         return len(self.problems) == 1
 
