@@ -153,9 +153,9 @@ def one(place: Path, arguments: list[str]) -> None:
 
         last: dict[str, torch.Tensor] | None = None
 
-        def outer_update(self) -> None:
+        def end_trajectory(self, *args: Any, **kwargs: Any) -> None:
             self.last = _statistics(self.model)
-            super().outer_update()
+            super().end_trajectory(*args, **kwargs)
 
         def evaluate(self, tasks: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
             own = _statistics(self.model)

@@ -1,7 +1,7 @@
 """Image classification: a picture with one class of several. Each task has a classifier of its own."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,6 +53,10 @@ class ImageClassification(Problem):
     metric = Metric("accuracy")
     metric_names: Collection[str] = frozenset({"accuracy"})
     tasks_are_languages = False
+    without_effect: Mapping[str, str] = {
+        "include_num_input_tokens_seen": "pictures have no tokens",
+        "neftune_noise_alpha": "its noise is for embeddings of words",
+    }
     labels: Sequence[str]
 
     def __init__(self, tasks: Splits, args: Any) -> None:

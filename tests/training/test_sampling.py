@@ -230,7 +230,7 @@ def test_each_process_has_draws_of_its_own(sizes, processes, micro_batches, epoc
 def test_a_task_is_reshuffled_only_when_all_processes_together_have_exhausted_it(sizes, processes, epochs):
     rows = {task: [] for task in sizes}
     for draw in in_turn(draws_by_process(sampler(sizes, 3, parallel_draws=processes), epochs)):
-        rows[task_of(draw)] += [row for _, row in draw]
+        rows[task_of(draw)] += [row for _, row, _ in draw]
     for task, size in sizes.items():
         for start in range(0, len(rows[task]) - size + 1, size):
             assert sorted(rows[task][start : start + size]) == list(range(size))
@@ -309,7 +309,10 @@ def test_trajectories_see_the_same_examples_on_any_number_of_processes(sizes, pr
         assert one == several
         for task, draws in one.items():
             own = [streams[task].draw(number * inner_steps + k) for k in range(inner_steps)]
-            assert draws == [[(task, row) for row in rows] for rows in own]
+            before = number * inner_steps * 3
+            assert draws == [
+                [(task, row, before + k * 3 + i) for i, row in enumerate(rows)] for k, rows in enumerate(own)
+            ]
 
 
 @given(sizes, st.integers(1, 5), st.integers(1, 4), st.integers(0, 60))
