@@ -200,7 +200,15 @@ class ImageArguments(DataArguments):
         return len(self.languages or ()) or sum(origin.parts or 1 for origin in self.origins.values()) or None
 
     def _source_in_words(self, split: str) -> str:
-        return " ".join([*(self.dataset_name or ()), *(self.local[split] or ())]) or "no folder"
+        own = [*(self.dataset_name or ()), *(self.local[split] or ())]
+        if split == "validation" and not self.validation_dir:
+            share = f"{self.train_val_split or 0:.0%}"
+            own += (
+                [f"{share} of {item}" for item in self.train_dir or ()]
+                if self.train_val_split
+                else self.test_dir or []
+            )
+        return " ".join(own) or "no folder"
 
     def _datasets(self) -> dict[str, str]:
         """The datasets by their tasks' names."""

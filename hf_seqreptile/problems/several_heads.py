@@ -195,7 +195,7 @@ def _arguments_for(problem: Problem, args: ModelArguments) -> ModelArguments:
     """The model's arguments as the class that the problem has for them, such as that of a model that takes words."""
     if isinstance(args, problem.model_arguments):
         return args
-    names = {field.name for field in dataclasses.fields(problem.model_arguments)}
+    names = {field.name for field in dataclasses.fields(problem.model_arguments) if field.init}
     return problem.model_arguments(**{name: value for name, value in vars(args).items() if name in names})
 
 

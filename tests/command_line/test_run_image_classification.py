@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import pipeline
+from transformers import HfArgumentParser, pipeline
 
 from hf_seqreptile.data.image_sample import draw_sample
 from hf_seqreptile.data.pictures import decode
+from hf_seqreptile.problems.image_arguments import ImageArguments, ImageModelArguments
 from tests import pictures, scripts, tiny
 from tests.scripts import SEQ_REPTILE, Place
 
@@ -167,6 +168,45 @@ def test_bad_pictures_are_named(
             assert bad.main(*bad.arguments(out, *MTL, *skipping)) == 0
             assert "train split: 1 of" in caplog.text and "are left out" in caplog.text
             caplog.clear()
+
+
+HUGGING_FACE = {
+    "dataset_name", "dataset_config_name", "train_dir", "validation_dir", "train_val_split", "max_train_samples",
+    "max_eval_samples", "image_column_name", "label_column_name", "model_name_or_path", "model_type", "config_name",
+    "cache_dir", "model_revision", "image_processor_name", "token", "trust_remote_code", "ignore_mismatched_sizes",
+}  # fmt: skip
+"""The arguments of Hugging Face's script of this name, beside those of its trainer."""
+
+
+def test_every_argument_of_hugging_face_is_there() -> None:
+    parser = HfArgumentParser([ImageModelArguments, ImageArguments])
+    assert {action.dest for action in parser._actions} >= HUGGING_FACE
+    plain = [
+        "--dataset_name",
+        "cifar",
+        "--train_val_split",
+        "0.2",
+        "--max_train_samples",
+        "5",
+        "--image_column_name",
+        "img",
+    ]
+    model, data = parser.parse_args_into_dataclasses(plain)
+    assert model.model_name_or_path == "google/vit-base-patch16-224-in21k"
+    assert data.origins["cifar"].image == "img" and data.train_val_split == 0.2
+
+
+def test_pictures_are_a_problem_of_a_tasks_file(place: Place, birds: Place) -> None:
+    """Folders are relative to the file."""
+    tasks = {
+        "colours": {"problem": "image", "head": "colours", "dataset_name": "sample", "languages": "colours"},
+        "birds": {"problem": "image", "head": "birds", "train_dir": "birds", "max_train_samples": 8},
+    }
+    (place.folder / "tasks.yaml").write_text(json.dumps(tasks))
+    both = Place(place.folder, "run_multitask", place.model, ["--tasks_file", str(place.folder / "tasks.yaml")])
+    both.printed_by(*both.arguments("multitask", *MTL, "--do_train", "--do_eval", "--max_steps", "2"))
+    assert both.json("multitask", "heads.json") == {"heads": ["colours", "birds"]}
+    assert both.json("multitask", "all_results.json")["eval_samples"] == 40 + 3
 
 
 REFUSED = {
