@@ -14,6 +14,7 @@ from hf_seqreptile.data.image_sample import draw_sample
 from hf_seqreptile.data.pictures import decode
 from hf_seqreptile.problems.image_arguments import ImageArguments, ImageModelArguments
 from tests import pictures, scripts, tiny
+from tests.processes import together
 from tests.scripts import SEQ_REPTILE, Place
 
 ALL = ["--do_train", "--do_eval", "--do_predict"]
@@ -271,3 +272,20 @@ def test_frozen_batch_norm_keeps_its_statistics(place: Place, capsys: pytest.Cap
     before = load_file(f"{place.model}/model.safetensors")
     same = [torch.equal(one[name], before[name]) for name in before if "running_" in name]
     assert same and all(same)
+
+
+def trained(arguments: list[str]) -> None:
+    """One of several processes of the script."""
+    scripts.end_as("run_image_classification", arguments)
+
+
+@pytest.mark.slow
+def test_two_processes_see_the_pictures_that_one_sees(place: Place) -> None:
+    """Law 5, with random crops and BatchNorm frozen."""
+    settings = [*SEQ_REPTILE, "--do_train", "--freeze_batch_norm", "--save_strategy", "no", "--max_steps", "8"]
+    settings += ["--learning_rate", "1e-3", "--adam_epsilon", "1e-5"]
+    place.printed_by(*place.arguments("one", *settings))
+    together(2, trained, place.arguments("two", *settings, "--per_device_train_batch_size", "2"))
+    for name in ("encoder", *TASKS):
+        one, two = (load_file(place.path(out, name, "model.safetensors")) for out in ("one", "two"))
+        assert tiny.largest_difference(one, two) < 1e-5
