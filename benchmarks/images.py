@@ -61,8 +61,9 @@ class Spec:
     @property
     def name(self) -> str:
         """For files and tables."""
-        m = {"mtl": "-M1" if self.steps == GRADIENTS else "-MT"}.get(self.method, "")
-        return f"{self.method}{m}{'-frozen' if self.frozen else ''}"
+        m = ("-M1" if self.steps == GRADIENTS else "-MT") if self.method == "mtl" else ""
+        k = f"-K{self.arguments[1]}" if self in LONG else ""
+        return f"{self.method}{m}{k}{'-frozen' if self.frozen else ''}"
 
 
 METHODS = (
@@ -71,7 +72,9 @@ METHODS = (
     ("reptile", ("--inner_steps", "10", "--outer_learning_rate", "1"), GRADIENTS),
     ("seq_reptile", ("--inner_steps", "30", "--outer_learning_rate", "0.5"), GRADIENTS),
 )
-SPECS = [Spec(*one, frozen=frozen) for frozen in (False, True) for one in METHODS]
+LONG = [Spec("reptile", ("--inner_steps", "50", "--outer_learning_rate", "1"))]
+"""Trajectories so long that there are few of them, as the paper's of 1,000 steps are."""
+SPECS = [*(Spec(*one, frozen=frozen) for frozen in (False, True) for one in METHODS), *LONG]
 
 
 def result_of(spec: Spec, seed: int) -> Path:
@@ -235,7 +238,6 @@ def table() -> str:
 def speed(data: Path, steps: int, turns: int) -> dict[str, Any]:
     """Pictures a second of processor time under the stock trainer with Hugging Face's transforms, and under ours."""
     from datasets import load_dataset
-    from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
     from transformers import (
         AutoImageProcessor,
         AutoModelForImageClassification,
@@ -245,6 +247,9 @@ def speed(data: Path, steps: int, turns: int) -> dict[str, Any]:
     )
 
     sys.path.insert(0, str(HERE.parent))
+    # After transformers, whose image processors would else be those of torchvision.
+    from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
+
     from hf_seqreptile import MultiTaskTrainer, MultiTaskTrainingArguments
     from hf_seqreptile.problems.image_classification import ImageArguments, ImageClassification
 
