@@ -5,7 +5,6 @@ from io import BytesIO
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image
-from PIL import Image as Pictures
 
 from .image_folder import IMAGE, LABEL
 
@@ -71,6 +70,9 @@ def _digit(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _png(pixels: np.ndarray) -> bytes:
+    # Imported when it is needed: scripts of texts start without it.
+    from PIL import Image as Pictures
+
     file = BytesIO()
     Pictures.fromarray(pixels).save(file, "png")
     return file.getvalue()

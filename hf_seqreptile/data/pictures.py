@@ -2,24 +2,28 @@
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageOps
+if TYPE_CHECKING:
+    # Elsewhere imported when it is needed: scripts of texts start without it.
+    from PIL import Image
 
 Encoded = Mapping[str, Any]
 """A picture as `datasets` has it before it is decoded: `bytes`, or where these are `None` the `path` of its file."""
-MOST_PIXELS = int(Image.MAX_IMAGE_PIXELS or 0)
-"""Of a picture; Pillow warns of more."""
+MOST_PIXELS = 2**28 // 3
+"""Of a picture: a quarter of a gigabyte in RGB. Pillow warns of more."""
 _CUT_OFF = ("I", "F")
 """What modes begin with whose values conversion to RGB would cut off at 255."""
 
 
-def open_picture(picture: Encoded) -> Image.Image:
+def open_picture(picture: Encoded) -> "Image.Image":
     """The picture, of which no more than the header has been read.
 
     Raises:
         OSError, ValueError, Image.DecompressionBombError: no picture, or one of too many pixels.
     """
+    from PIL import Image
+
     opened = Image.open(picture["path"] if picture["bytes"] is None else BytesIO(picture["bytes"]))
     width, height = opened.size
     if width * height > MOST_PIXELS:
@@ -27,8 +31,10 @@ def open_picture(picture: Encoded) -> Image.Image:
     return opened
 
 
-def decode(picture: Encoded) -> Image.Image:
+def decode(picture: Encoded) -> "Image.Image":
     """The picture turned as its camera was held, in RGB. Errors are those of [`open_picture`]."""
+    from PIL import ImageOps
+
     with open_picture(picture) as opened:
         return ImageOps.exif_transpose(opened).convert("RGB")
 

@@ -3,14 +3,17 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from ..data.image_folder import IMAGE, LABEL
 from ..data.pictures import decode
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    # Elsewhere imported when it is needed: scripts of texts start without it.
+    from PIL import Image
 
 PIXELS, LABEL_IDS = "pixel_values", "labels"
 """What a batch holds, as models call it."""
@@ -24,6 +27,8 @@ def output_size(processor: Any) -> tuple[int, int]:
     Raises:
         InputError: they differ with the pictures that it is given, so that they make no batches.
     """
+    from PIL import Image
+
     wide, high = (
         np.shape(processor(Image.new("RGB", size), return_tensors="np")[PIXELS])[-2:]
         for size in ((640, 480), (480, 640))
@@ -67,8 +72,10 @@ class Pictures:
         return {PIXELS: list(pixels)} | labels
 
 
-def _random_crop(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _random_crop(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
     """A part of the picture of random area and form, scaled to `size`, as torchvision's RandomResizedCrop."""
+    from PIL import Image
+
     width, height = picture.size
     for _ in range(_TRIES):
         area = width * height * random.uniform(*_AREA)
@@ -85,5 +92,7 @@ def _random_crop(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     return picture.resize(size[::-1], Image.Resampling.BILINEAR, box=box)
 
 
-def _random_flip(picture: Image.Image) -> Image.Image:
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else picture
+def _random_flip(picture: "Image.Image") -> "Image.Image":
+    from PIL import ImageOps
+
+    return ImageOps.mirror(picture) if random.random() < 0.5 else picture
