@@ -299,7 +299,7 @@ def measure_training(flows: Flows, tasks: Tasks, rounds: int, steps: int) -> dic
     first = dict(zip(ours, np.cumsum([0, *map(len, ours.values())]), strict=False))
 
     def padded(batch: Batch) -> int:
-        return max(lengths[task][row] for task, row in batch)  # type: ignore[index]
+        return max(lengths[task][row] for task, row, _ in batch)  # type: ignore[index]
 
     epoch = sorted(flows.our_trainer(ours).get_train_dataloader().batch_sampler, key=padded)
     middles = (np.arange(rounds * steps) + 0.5) * len(epoch) / (rounds * steps)

@@ -41,6 +41,7 @@ CONTENTS = {
         "docs/question_answering",
         "docs/natural_language_inference",
         "docs/run_glue",
+        "docs/run_image_classification",
         "docs/run_multitask",
         "docs/multiple_choice",
         "docs/zero_shot",

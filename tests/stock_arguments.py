@@ -34,6 +34,7 @@ class Entry:
         on_cpu: whether it is so only where there is no accelerator.
         breaks: breaks the model while it trains.
         code: the run's exit code where it works.
+        without_effect_in: the scripts where it changes nothing.
     """
 
     tried: tuple[str, ...] = ()
@@ -45,6 +46,7 @@ class Entry:
     on_cpu: bool = False
     breaks: Breaks = nullcontext
     code: int = 0
+    without_effect_in: tuple[str, ...] = ()
 
     @property
     def is_left_out(self) -> bool:
@@ -236,7 +238,13 @@ ENTRIES: dict[str, Entry] = {
         refused="--label_smoothing_factor has no effect here",
         refused_by=("run_qa",),
     ),
-    "neftune_noise_alpha": Entry(("5",), "embeddings get noise while training", other_weights),
+    "neftune_noise_alpha": Entry(
+        ("5",),
+        "embeddings get noise while training; refused in run_image_classification, whose models have none of words",
+        other_weights,
+        refused=f"--neftune_noise_alpha {NO_EFFECT}",
+        refused_by=("run_image_classification",),
+    ),
     "average_tokens_across_devices": refused(
         "False",
         by="--average_tokens_across_devices False is not supported",
@@ -322,7 +330,11 @@ ENTRIES: dict[str, Entry] = {
         ("True",), "no progress bar", that(lambda seen: not has_bar(seen)), base=("--disable_tqdm", "False")
     ),
     "include_num_input_tokens_seen": Entry(
-        ("True",), "the log counts tokens", that(lambda seen: seen.logged("num_input_tokens_seen"))
+        ("True",),
+        "the log counts tokens; refused in run_image_classification, where there are none",
+        that(lambda seen: seen.logged("num_input_tokens_seen")),
+        refused=f"--include_num_input_tokens_seen {NO_EFFECT}",
+        refused_by=("run_image_classification",),
     ),
     "skip_memory_metrics": Entry(
         ("False",),
@@ -441,7 +453,10 @@ ENTRIES: dict[str, Entry] = {
     "hub_revision": left_out(THE_HUB),
     # Data.
     "train_sampling_strategy": Entry(
-        ("random",), "the order of a task's examples: `group_by_length` or `random`; others are refused", other_weights
+        ("random",),
+        "the order of a task's examples: `group_by_length` (pictures have none) or `random`; others are refused",
+        other_weights,
+        without_effect_in=("run_image_classification",),
     ),
     "length_column_name": refused("length", "--length_column_name", "len", by=f"--length_column_name {NO_EFFECT}"),
     "remove_unused_columns": Entry(("False",), "changes nothing: the model is given its own inputs alone", same_end),

@@ -19,17 +19,23 @@ from transformers.trainer_pt_utils import EvalLoopContainer
 from transformers.utils import ModelOutput
 
 from hf_seqreptile.models.multi_head import MultiHeadModel
+from tests import pictures
 from tests.scripts import SAMPLES, Place, sample_place, words_of_sample, write, write_model
 
 SCRIPTS = [
     "run_ner", "run_qa", "run_xnli",
-    *(pytest.param(script, marks=pytest.mark.slow) for script in ("run_glue", "run_multitask")),
+    *(
+        pytest.param(script, marks=pytest.mark.slow)
+        for script in ("run_glue", "run_multitask", "run_image_classification")
+    ),
 ]  # fmt: skip
 """The scripts; what holds of pairs in `run_xnli` holds in `run_glue`, of which they are a case."""
 SAMPLES_OF = {"run_ner": "ner", "run_qa": "qa", "run_xnli": "nli"}
 """The bundled sample of each, with one head for all languages."""
-METRICS = {"run_ner": "de_accuracy", "run_qa": "de_f1", "run_xnli": "de_accuracy", "run_glue": "de_accuracy",
-           "run_multitask": "de_accuracy"}  # fmt: skip
+METRICS = {
+    "run_ner": "de_accuracy", "run_qa": "de_f1", "run_xnli": "de_accuracy", "run_glue": "de_accuracy",
+    "run_multitask": "de_accuracy", "run_image_classification": "de_accuracy",
+}  # fmt: skip
 """A metric of each, which goes where an argument is `METRIC`."""
 ALWAYS = (
     "--do_train", "--do_eval", "--do_predict", "--per_device_eval_batch_size", "2", "--inner_steps", "1",
@@ -48,7 +54,11 @@ TASKS = {
     for task, problem in (("de", "ner"), ("sw", "nli"))
 }
 """What `run_multitask` trains on, with a head each."""
-SHORT_WINDOWS = ("--max_seq_length", "48", "--doc_stride", "16", "--max_train_samples", "4")
+OF_SCRIPTS = {
+    "run_qa": ("--max_seq_length", "48", "--doc_stride", "16", "--max_train_samples", "4"),
+    "run_image_classification": ("--eval_languages", "de"),
+}
+"""What the runs of a script have beside it."""
 
 Breaks = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -118,7 +128,8 @@ class Seen:
     @property
     def checkpointed(self) -> list[Any]:
         """How each layer whose activations are computed again does it."""
-        layers = self.trainer.model.base_model.encoder.layer
+        encoder = self.trainer.model.base_model
+        layers = encoder.encoder.layer if hasattr(encoder, "encoder") else encoder.layers
         return [layer._gradient_checkpointing_func for layer in layers if layer.gradient_checkpointing]
 
     def logged(self, name: str) -> list[Any]:
@@ -139,12 +150,18 @@ class Seen:
 
 
 def place_of(folder: Path, script: str) -> Place:
-    """German and Swahili of the script's bundled sample; for `run_glue`, of that of pairs, as files.
+    """German and Swahili of the script's bundled sample; for `run_glue`, of that of pairs, as files; or pictures.
 
     For `run_multitask`, German entities and Swahili pairs.
     """
     if script in SAMPLES_OF:
         return sample_place(folder, script, SAMPLES_OF[script])
+    if script == "run_image_classification":
+        # One task, whose model is a plain one.
+        train = pictures.write_pictures(folder / "pictures", {"crow": 8, "gull": 8})
+        held = ["--validation_dir", f"de={train}", "--test_dir", f"de={train}"]
+        model = pictures.write_model(folder / "model", "vit")
+        return Place(folder, script, model, ["--train_dir", f"de={train}", *held])
     words = words_of_sample("nli", ["de", "sw"])
     if script == "run_multitask":
         model = write_model(folder / "model", words={*words, *words_of_sample("ner", ["de", "sw"])})
@@ -161,17 +178,16 @@ def place_of(folder: Path, script: str) -> Place:
 
 def run(place: Place, output: str, arguments: Sequence[str], breaks: Breaks = contextlib.nullcontext) -> Seen:
     """A run with `arguments`, in which the model may break; it leaves this process as it was."""
-    short = SHORT_WINDOWS if place.script == "run_qa" else ()
-    data = DATA if place.script != "run_multitask" else ()
+    data = () if place.script == "run_multitask" else DATA
     arguments = [METRICS[place.script] if argument == "METRIC" else argument for argument in arguments]
-    out, err = io.StringIO(), io.StringIO()
+    own, out, err = OF_SCRIPTS.get(place.script, ()), io.StringIO(), io.StringIO()
     before, handler = dict(os.environ), logging.StreamHandler(err)
     # Its own handler keeps the stream that it was made with.
     logger = logging.getLogger("transformers")
     logger.addHandler(handler)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _watching() as watched, breaks():
-            code = place.main(*place.arguments(output, *ALWAYS, *data, *short, *arguments))
+            code = place.main(*place.arguments(output, *ALWAYS, *data, *own, *arguments))
         deterministic = torch.are_deterministic_algorithms_enabled()
     finally:
         logger.removeHandler(handler)
@@ -215,10 +231,9 @@ def after_forward_passes(hook: Callable[[ModelOutput, int], Any]) -> Iterator[No
 
     def after(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         # Of several heads, the one that is used is a model too.
-        is_of_model = (
-            isinstance(output, ModelOutput) and "input_ids" in kwargs and not isinstance(module, MultiHeadModel)
-        )
-        return hook(output, len(kwargs["input_ids"])) if module.training and is_of_model else None
+        given = [kwargs[name] for name in ("input_ids", "pixel_values") if name in kwargs]
+        is_of_model = isinstance(output, ModelOutput) and given and not isinstance(module, MultiHeadModel)
+        return hook(output, len(given[0])) if module.training and is_of_model else None
 
     handle = register_module_forward_hook(after, with_kwargs=True)
     try:

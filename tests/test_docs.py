@@ -27,6 +27,7 @@ from hf_seqreptile.command_line.dry_run import CommandArguments
 from hf_seqreptile.compare.__main__ import main as compare
 from hf_seqreptile.compare.arguments import make_parser
 from hf_seqreptile.problems import registry
+from hf_seqreptile.problems.image_classification import ImageClassification
 from hf_seqreptile.problems.question_answering import QuestionAnswering
 from hf_seqreptile.problems.sequence_classification import SequenceClassification
 from hf_seqreptile.problems.text_classification import TextClassification
@@ -37,7 +38,7 @@ from hf_seqreptile.synthetic.__main__ import SyntheticArguments
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```$", re.M | re.S)
-PROBLEMS = (TokenClassification, QuestionAnswering, SequenceClassification, TextClassification)
+PROBLEMS = (TokenClassification, QuestionAnswering, SequenceClassification, TextClassification, ImageClassification)
 OTHER_TOOLS = {"fix", "include", "no", "nproc_per_node"}
 OTHER_COMMANDS = [
     *(ROOT / "benchmarks").glob("*.py"),
@@ -183,7 +184,11 @@ def commands(page: Path) -> list[list[str]]:
         .replace("$order", "random")
         .splitlines()
     )
-    found = [re.search(r"\brun_(ner|qa|xnli|glue|multitask)\.py [^#;]*", line) for line in lines if "…" not in line]
+    found = [
+        re.search(r"\brun_(ner|qa|xnli|glue|multitask|image_classification)\.py [^#;]*", line)
+        for line in lines
+        if "…" not in line
+    ]
     words = [shlex.split(match[0].replace("NAME", "mtl")) for match in found if match]
     return [[word for word in command if word != "--push_to_hub"] for command in words]
 
@@ -194,12 +199,16 @@ COMMANDS = [one for one in _ALL if one not in COMPARISONS]
 
 
 def write_files(page: Path, folder: Path) -> None:
-    """The configuration that the first page shows, and the page's tasks' files, which begin with their names."""
+    """What commands read: the configuration of the first page, the page's tasks' files, its model of pictures."""
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     blocks = [("config.yaml", re.findall(r"^```yaml\n(.*?)^```$", index, re.M | re.S)[0])]
     blocks += re.findall(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
     for name, content in blocks:
         (folder / name).write_text(content, encoding="utf-8")
+    for code in snippets(page):
+        if "small-resnet" in code:
+            # The model of the page's commands, in this folder.
+            exec(compile(code, str(page), "exec"), {"__name__": "snippets"})
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda part: part.stem if isinstance(part, Path) else "")
@@ -220,6 +229,9 @@ def test_comparisons_are_taken(
 ) -> None:
     (tmp_path / "CLONE").symlink_to(ROOT)
     write_files(page, tmp_path)
+    # Settings of one method belong into its quotes.
+    config = (tmp_path / "config.yaml").read_text(encoding="utf-8")
+    (tmp_path / "config.yaml").write_text(re.sub(r"^(inner_steps|outer_learning_rate).*\n", "", config, flags=re.M))
     script, *others = command
     compare([str(ROOT / Path(script).name), *others, "--dry_run"])
     assert capsys.readouterr().out.startswith("Comparison of")

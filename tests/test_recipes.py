@@ -13,7 +13,10 @@ import pytest
 import yaml
 from hub_server import LocalHub, Rows, write_repository, write_script_repository, write_wikiann_repository
 
+from hf_seqreptile import MultiTaskTrainingArguments
+from hf_seqreptile.console.arguments import parse_arguments
 from hf_seqreptile.methods import method_class
+from hf_seqreptile.problems.image_arguments import ImageArguments, ImageModelArguments
 from tests import scripts, tiny
 from tests.scripts import ROOT, Place
 
@@ -61,7 +64,7 @@ def dry_run(script: str, *arguments: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_every_table_has_its_recipe() -> None:
-    assert {path.stem for path in (ROOT / "recipes").glob("*.yaml")} == {*RECIPES, "glue"}
+    assert {path.stem for path in (ROOT / "recipes").glob("*.yaml")} == {*RECIPES, "glue", "images"}
 
 
 @pytest.mark.parametrize("method", ["mtl", "recadam", "reptile", "seq_reptile"])
@@ -72,6 +75,21 @@ def test_a_dry_run_of_glue(method: str, no_network: Path, capsys: pytest.Capture
     assert "cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb" in printed
     assert "5 epochs of ⌈ΣN_t / 32⌉ batches" in printed and "2e-05, linear" in printed
     assert f"⌈949,098 / 32⌉ = {math.ceil(949_098 / 32):,}" in Path(path_of("glue")).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("method", ["mtl", "reptile", "seq_reptile"])
+def test_a_dry_run_of_images(method: str, no_network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Table 10, with the methods that it compares: eight tasks, two of them halves of one dataset."""
+    printed = dry_run("run_image_classification", path_of("images"), "--method", method, capsys=capsys)
+    assert f"Dry run ({method})" in printed and "microsoft/resnet-18" in printed
+    assert "TIN=zh-plus/tiny-imagenet" in printed and "5 epochs of ⌈ΣN_t / 32⌉ batches" in printed
+    args = parse_arguments(
+        (ImageModelArguments, ImageArguments, MultiTaskTrainingArguments), [path_of("images"), "--output_dir", "out"]
+    )
+    assert args[1].number_of_tasks == 8
+    examples = 100_000 + 50_000 + 12_000 + 6_667 + 5_994 + 60_000 + 73_257
+    named = f"⌈{examples:,} / 32⌉ = {math.ceil(examples / 32):,}"
+    assert named in Path(path_of("images")).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("method", tiny.methods("seq_reptile", "stl", "pcgrad"))

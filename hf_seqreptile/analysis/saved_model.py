@@ -6,6 +6,7 @@ from typing import Any
 from transformers.utils import CONFIG_NAME
 
 from ..models.adapters import ADAPTER_CONFIG, MODEL_CONFIG
+from ..problems.image_classification import ImageClassification
 from ..problems.multiple_choice import MultipleChoice
 from ..problems.problem import Problem
 from ..problems.question_answering import QuestionAnswering
@@ -18,6 +19,7 @@ PROBLEMS: dict[str, type[Problem]] = {
     "ForSequenceClassification": SequenceClassification,
     "ForQuestionAnswering": QuestionAnswering,
     "ForMultipleChoice": MultipleChoice,
+    "ForImageClassification": ImageClassification,
 }
 """The problem, by what a model's class is called."""
 PROBLEMS_OF_ADAPTERS: dict[str, type[Problem]] = {

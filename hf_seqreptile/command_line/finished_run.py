@@ -121,7 +121,7 @@ def finish(
                 folder,
                 pipeline_tag=None if facts else problem.pipeline_tag,
                 base_model=str(model_args.model_name_or_path),
-                dataset_name=data_args.dataset_name,
+                dataset_name=data_args.dataset_of(None),
                 languages=run.languages,
                 tables=finished.tables,
                 zero_shot=zero_shot,
@@ -150,7 +150,7 @@ def task_facts(run: Run, problem: Problem) -> dict[str, TaskFacts]:
             named = own.args.languages if task in run.tasks.get("train", ()) else None
             # Of tasks with common arguments these are all the tasks' names.
             languages = (task,) if task in (named or ()) else tuple(named or ())
-            kind = (own.pipeline_tag, own.metric.name, own.args.dataset_name)
+            kind = (own.pipeline_tag, own.metric.name, own.args.dataset_of(task))
             facts[task] = TaskFacts(head, *kind, threshold, texts, languages)
     return facts
 

@@ -22,6 +22,7 @@ from ..durable import write_whole
 from ..experiments.run_node import COMMAND_FILE, run_script
 from ..json_text import parse_json
 from ..models.multi_head_folder import ENCODER, heads_in
+from ..problems.image_classification import ImageClassification
 from ..scores import SPLITS
 
 KEPT_FILE = "kept.json"
@@ -98,8 +99,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--interpolate", nargs="+", type=float, default=())
     parser.add_argument("--without_retrieval", action="store_true")
     args = parser.parse_args(argv)
-    if read_run(args.run).is_adapter:
-        # An adapter leaves the encoder's own weights as they were.
+    run = read_run(args.run)
+    if run.is_adapter or run.problem == ImageClassification.pipeline_tag:
+        # An adapter leaves the encoder's own weights as they were; pictures have no translations.
         return
     asked = {"pairs": list(args.pairs)}
     path = args.run / KEPT_FILE

@@ -36,6 +36,14 @@ class DataArguments:
     stock_names: ClassVar[Mapping[str, str]] = {}
     """Arguments of the stock trainer that serve no script, and which of these they mean there. Default: none."""
 
+    files_of_splits: ClassVar[Mapping[str, str]] = {
+        "train": "train_file", "validation": "validation_file", "test": "test_file"
+    }  # fmt: skip
+    """The argument that names the local data of each split."""
+
+    sources_combine: ClassVar[bool] = False
+    """Whether some tasks may come from `dataset_name` and others from local data. Default: no."""
+
     dataset_name: str | None = field(
         default=None,
         metadata={"help": "A dataset of the Hugging Face Hub, a local dataset folder, or `sample` (bundled)."},
@@ -108,6 +116,19 @@ class DataArguments:
         return None
 
     @property
+    def local(self) -> dict[str, list[str] | None]:
+        """The local data of each split, as the user named it."""
+        return {split: getattr(self, name) for split, name in self.files_of_splits.items()}
+
+    def names_local(self, split: str) -> bool:
+        """Whether the local data has examples of a split."""
+        return self.local[split] is not None
+
+    def dataset_of(self, task: str | None) -> str | None:
+        """What a task's data, or with `None` all of it, is called: as given by the user, `None` for local files."""
+        return self.dataset_name
+
+    @property
     def number_of_tasks(self) -> int | None:
         """How many tasks will be trained on, as far as the arguments tell."""
         return self.num_clusters or len(self.languages or ()) or None
@@ -120,7 +141,7 @@ class DataArguments:
         if split != "train" and self.eval_dataset:
             return self.eval_dataset
         if self.dataset_name is None:
-            return " ".join(getattr(self, f"{split}_file") or ["no file"])
+            return " ".join(self.local[split] or ["no file"])
         config = self.dataset_config_name
         return self.dataset_name + (f" ({config})" if config else "")
 
@@ -131,8 +152,7 @@ class DataArguments:
             return ", ".join(self.languages or [every]) + clusters
         if self.eval_languages or self.eval_dataset:
             return ", ".join(self.eval_languages or [every])
-        of_files = getattr(self, f"{split}_file")
-        return ", ".join(self.languages or [every if of_files else "the tasks of the training data"])
+        return ", ".join(self.languages or [every if self.local[split] else "the tasks of the training data"])
 
     @property
     def reading(self) -> Reading:

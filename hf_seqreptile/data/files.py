@@ -9,7 +9,7 @@ from ..errors import InputError
 from .build import Cache
 from .columns import split_by_column, split_by_id, tell_of_ids
 from .formats import SUFFIXES, Reading, check_file, read_file
-from .names import SPLIT_NAMES, check_task_name, split_and_task, unknown_name
+from .names import SPLIT_NAMES, check_task_name, split_and_task, split_item, unknown_name
 from .source import NoSuchSplitError
 
 _ALL_STEMS = {stem for stems in SPLIT_NAMES.values() for stem in stems}
@@ -129,25 +129,22 @@ def _refuse_twice(task: str, found: Mapping[str, object], argument: str) -> None
 def _expand(item: str, split: str, argument: str) -> dict[str, Path]:
     """The task and file that one item of `argument` stands for, or the several of a folder."""
     origin = f"{argument}: `{item}`"
-    before, separator, after = item.partition("=")
-    before = before.strip()
-    named = bool(separator) and "/" not in before and "\\" not in before
-    typed = after if named else item
+    name, typed = split_item(item)
     path = Path(typed).expanduser()
-    if named:
-        check_task_name(before, origin)
+    if name is not None:
+        check_task_name(name, origin)
     if not typed or not (path.is_file() or path.is_dir()):
         problem = "is neither a regular file nor a folder" if typed and path.exists() else "does not exist"
         raise InputError(f"{origin}: the file `{typed}` {problem}. Give a file, or a folder with one file a task.")
     if path.is_file():
-        return {before if named else check_task_name(path.stem, origin): path}
+        return {check_task_name(path.stem, origin) if name is None else name: path}
     own = _file_of_split(path, split)
-    if named:
+    if name is not None:
         if own is None:
             raise InputError(
                 f"{origin}: {path} holds no file named {' or '.join(SPLIT_NAMES[split])} (.conll, .jsonl, …)."
             )
-        return {before: own}
+        return {name: own}
     found = {path.resolve().name: own} if own else _files_of_folder(path, split, argument)
     if not found:
         raise InputError(

@@ -65,7 +65,7 @@ def load_all_rows(
     sources = _choose_sources(args, splits, Cache(cache_dir, args.overwrite_cache), token)
     tasks = {split: _choose_tasks(args, sources[split], split) for split in splits}
     if "train" in tasks and not (args.dataset_name or args.eval_languages or args.eval_dataset):
-        _tell_of_differences(tasks)
+        _tell_of_differences(tasks, args.files_of_splits)
     for split in splits:
         check_limits(_limits(args, split), tasks[split], f"--{_LIMITS[split]}")
     return {split: {task: _read(sources[split], task, split) for task in tasks[split]} for split in splits}
@@ -87,8 +87,11 @@ def check_data_arguments(args: DataArguments, splits: Sequence[str]) -> None:
         splits: which are to be loaded.
     """
     _refuse_contradictions(args)
-    if not (args.dataset_name or any(_files(args).values())) and ("train" in splits or not args.eval_dataset):
-        raise InputError("No data. Give --dataset_name or --train_file; to try things out: --dataset_name sample")
+    if not (args.dataset_name or any(args.local.values())) and ("train" in splits or not args.eval_dataset):
+        raise InputError(
+            f"No data. Give --dataset_name or --{args.files_of_splits['train']}; to try things out: --dataset_name "
+            f"sample"
+        )
     for split in splits:
         _limits(args, split)
     check_ranges(args, [("preprocessing_num_workers", "", AT_LEAST_1)])
@@ -101,8 +104,8 @@ def _limits(args: DataArguments, split: str) -> dict[str | None, int]:
 
 
 def _refuse_contradictions(args: DataArguments) -> None:
-    given = [f"--{split}_file" for split, items in _files(args).items() if items]
-    if args.dataset_name and given:
+    given = [f"--{args.files_of_splits[split]}" for split, items in args.local.items() if items]
+    if args.dataset_name and given and not args.sources_combine:
         raise InputError(f"--dataset_name and {given[0]} exclude each other. Leave one of them out.")
     if args.eval_dataset and given and given[-1] != "--train_file":
         raise InputError(f"--eval_dataset and {given[-1]} exclude each other. Leave one of them out.")
@@ -110,10 +113,6 @@ def _refuse_contradictions(args: DataArguments) -> None:
         raise InputError("--dataset_config_name is for datasets of the Hub. Leave it out.")
     if args.task_column and args.dataset_name == "sample":
         raise InputError("--task_column does not go with the sample, which has one file a task. Leave it out.")
-
-
-def _files(args: DataArguments) -> dict[str, list[str] | None]:
-    return {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
 
 
 def _choose_sources(
@@ -130,16 +129,16 @@ def _choose_sources(
 
 
 def _own_source(args: DataArguments, cache: Cache, token: str | bool | None) -> Source:
-    if args.dataset_name == "sample":
-        return sample_source(args.problem, cache)
     if own := args.own_source(cache, token):
         return own
+    if args.dataset_name == "sample":
+        return sample_source(args.problem, cache)
     rows: dict[str, Any] = {"task_column": args.task_column, "id_names_task": args.id_names_task}
     wanted = [*(args.languages or ()), *(() if args.eval_dataset else args.eval_languages or ())]
     wanted = list(dict.fromkeys(wanted))
     if args.dataset_name:
         return HubSource(args.dataset_name, args.dataset_config_name, wanted, cache, token, **rows)
-    return FileSource(_files(args), args.reading, cache, wanted=wanted, **rows)
+    return FileSource(args.local, args.reading, cache, wanted=wanted, **rows)
 
 
 def _evaluation_source(args: DataArguments, splits: Sequence[str], cache: Cache, token: str | bool | None) -> Source:
@@ -157,11 +156,15 @@ def _choose_tasks(args: DataArguments, source: Source, split: str) -> list[str]:
     named, argument, like_training = args.languages, "--languages", True
     if split != "train" and (args.eval_languages or args.eval_dataset):
         named, argument, like_training = args.eval_languages, "--eval_languages", False
-    elif split != "train" and _files(args)[split]:
+    elif split != "train" and args.local[split]:
         named, like_training = _named_by_files(args, source, split), False
     tasks = named or (like_training and source.tasks("train")) or source.tasks(split)
     if not tasks:
-        mend = "Choose a dataset that has some." if args.dataset_name else f"Add --{split}_file name=path."
+        mend = (
+            "Choose a dataset that has some."
+            if args.dataset_name
+            else f"Add --{args.files_of_splits[split]} name=path."
+        )
         raise NoSuchSplitError(f"No {split} data. {mend}")
     for task in tasks:
         check_task_name(task, argument)
@@ -184,7 +187,7 @@ def _named_by_files(args: DataArguments, source: Source, split: str) -> list[str
     return chosen
 
 
-def _tell_of_differences(tasks: Mapping[str, Sequence[str]]) -> None:
+def _tell_of_differences(tasks: Mapping[str, Sequence[str]], arguments: Mapping[str, str]) -> None:
     """Say which tasks a split's files do not have, and which they alone have; nobody named these for it."""
     for split in tasks:
         new = [task for task in tasks[split] if task not in tasks["train"]]
@@ -195,7 +198,7 @@ def _tell_of_differences(tasks: Mapping[str, Sequence[str]]) -> None:
             )  # fmt: skip
         if lacking := [task for task in tasks["train"] if task not in tasks[split]]:
             logger.warning(
-                "Trained on, but not evaluated, since no --%s_file names them: %s.", split, ", ".join(lacking)
+                "Trained on, but not evaluated, since no --%s names them: %s.", arguments[split], ", ".join(lacking)
             )
 
 

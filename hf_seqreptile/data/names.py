@@ -31,6 +31,13 @@ def check_task_name(name: str, origin: str, kind: str = "task") -> str:
     return name
 
 
+def split_item(item: str) -> tuple[str | None, str]:
+    """The name and the path of `name=path`; `None` and the path where there is no name."""
+    before, separator, after = item.partition("=")
+    named = bool(separator) and "/" not in before and "\\" not in before
+    return (before.strip(), after) if named else (None, item)
+
+
 def split_and_task(name: str) -> tuple[str, str] | None:
     """The split and the task that a name such as `train_de` or `de-dev` is made up of; `None` for other names."""
     match = _SPLIT_AND_TASK.fullmatch(name)

@@ -76,7 +76,7 @@ class Repository:
         if split not in splits:
             raise NoSuchSplitError(
                 f"{self.origin} has no split {split!r}, only {', '.join(splits)}. Do without {split} "
-                f"data, or give files for all splits (--{split}_file name=path) instead."
+                f"data, or give files for all splits ({self._files.replace('train', split)} name=path) instead."
             )
         if not splits[split].num_examples:
             raise InputError(f"{self.origin} has no examples in the split {split!r}. Leave the task out.")

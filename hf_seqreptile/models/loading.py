@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -129,24 +129,52 @@ def load_model(
     path = check_model_arguments(args)
     if path == OFFLINE_ENCODER:
         path = str(build_offline_encoder(texts() if args.trim_vocabulary else None))
-    if (heads := heads_in(Path(path))) is not None:
-        raise InputError(
-            f"--{MODEL} {path} has several heads ({', '.join(heads)}), and these tasks share one. Give the folder of "
-            f"one, {Path(path) / heads[0]}, or {Path(path) / ENCODER} for a new head."
-        )
-    hub = {**_of_hub(args), "trust_remote_code": args.trust_remote_code}
-    base, config_path = path, path
-    if (adapter := _adapter_config(path, args)) is not None:
-        base, config_path = _base_of_adapters(adapter, path, args, will_train)
-    config = _load_config(args, config_path)
+    config, hub = load_config(args, path, will_train)
     if auto_class is AutoModelForQuestionAnswering:
         _set_start_and_end(config, path, will_train)
     if problem_type is not None:
         _set_problem_type(config, problem_type, path, will_train)
     tokenizer = _load_tokenizer(args, path, config, hub)
 
+    model = load_weights(auto_class, args, path, config, labels, hub, will_train)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
+    return model, tokenizer
+
+
+def load_config(args: ModelArguments, path: str, will_train: bool = True) -> tuple[PreTrainedConfig, dict[str, Any]]:
+    """The configuration of the model at `path`, and the arguments with which all of it is loaded.
+
+    Raises:
+        InputError: no model that one head can be put on.
+    """
+    if (heads := heads_in(Path(path))) is not None:
+        raise InputError(
+            f"--{MODEL} {path} has several heads ({', '.join(heads)}), and these tasks share one. Give the folder of "
+            f"one, {Path(path) / heads[0]}, or {Path(path) / ENCODER} for a new head."
+        )
+    hub = {**_of_hub(args), "trust_remote_code": args.trust_remote_code}
+    config_path = path
+    if (adapter := _adapter_config(path, args)) is not None:
+        _, config_path = _base_of_adapters(adapter, path, args, will_train)
+    return _load_config(args, config_path), hub
+
+
+def load_weights(
+    auto_class: Any,
+    args: ModelArguments,
+    path: str,
+    config: PreTrainedConfig,
+    labels: Sequence[str] | None,
+    hub: Mapping[str, Any],
+    will_train: bool,
+) -> PreTrainedModel:
+    """The model at `path` in float32, with a head as [`load_model`] says; `config` and `hub` are [`load_config`]'s."""
+    base, adapter = path, _adapter_config(path, args)
+    if adapter is not None:
+        base, _ = _base_of_adapters(adapter, path, args, will_train)
+
     def load(config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
-        model, loading = _from_pretrained(
+        model, loading = from_pretrained(
             MODEL,
             auto_class,
             base,
@@ -159,11 +187,8 @@ def load_model(
         return (model if adapter is None else merged(model, path, **_of_hub(args))), loading
 
     if labels is None:
-        model = load(config)[0]
-    else:
-        model = load_with_labels(load, config, labels, path, will_train, args.ignore_mismatched_sizes)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
-    return model, tokenizer
+        return load(config)[0]
+    return load_with_labels(load, config, labels, path, will_train, args.ignore_mismatched_sizes)
 
 
 def load_encoder(
@@ -216,7 +241,7 @@ def _of_hub(args: ModelArguments) -> dict[str, Any]:
 def _load_config(args: ModelArguments, path: str) -> PreTrainedConfig:
     argument, path = ("config_name", args.config_name) if args.config_name else (MODEL, path)
     own = _of_hub(args)
-    return _from_pretrained(argument, AutoConfig, path, **own, trust_remote_code=args.trust_remote_code)
+    return from_pretrained(argument, AutoConfig, path, **own, trust_remote_code=args.trust_remote_code)
 
 
 def _adapter_config(path: str, args: ModelArguments) -> str | None:
@@ -272,7 +297,7 @@ def _load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     argument, path = ("tokenizer_name", args.tokenizer_name) if args.tokenizer_name else (MODEL, path)
     options = args.tokenizer_options()
-    load = partial(_from_pretrained, argument, AutoTokenizer, path, **options, **hub)
+    load = partial(from_pretrained, argument, AutoTokenizer, path, **options, **hub)
     if not args.takes_words:
         tokenizer = load()
     else:
@@ -316,7 +341,8 @@ def _positions(model: PreTrainedModel) -> float:
     return min((t.num_embeddings - start for t, start in zip(tables, first, strict=True)), default=math.inf)
 
 
-def _from_pretrained(argument: str, auto_class: Any, path: str, **kwargs: Any) -> Any:
+def from_pretrained(argument: str, auto_class: Any, path: str, **kwargs: Any) -> Any:
+    """`auto_class.from_pretrained(path, …)`, whose errors are InputErrors; `argument` named the path."""
     try:
         return auto_class.from_pretrained(path, **kwargs)
     except RuntimeError as error:

@@ -1,5 +1,6 @@
 """The problems by the names that a tasks' file gives them. A new one is a file in this folder and a line here."""
 
+from .image_classification import ImageClassification
 from .multiple_choice import MultipleChoice
 from .parts_of_speech import PartsOfSpeech
 from .problem import Problem
@@ -15,4 +16,5 @@ PROBLEMS: dict[str, type[Problem]] = {
     "nli": SequenceClassification,
     "text": TextClassification,
     "choice": MultipleChoice,
+    "image": ImageClassification,
 }

@@ -65,6 +65,11 @@ class SeveralHeads(Problem):
         self._of_task: dict[str, Problem] = {}
 
     @property
+    def tasks_are_languages(self) -> bool:  # type: ignore[override]
+        """As in the parent: of some problem they are."""
+        return any(problem.tasks_are_languages for problem in self.problems.values())
+
+    @property
     def _has_one_head(self) -> bool:
         return len(self.problems) == 1
 
@@ -190,7 +195,7 @@ def _arguments_for(problem: Problem, args: ModelArguments) -> ModelArguments:
     """The model's arguments as the class that the problem has for them, such as that of a model that takes words."""
     if isinstance(args, problem.model_arguments):
         return args
-    names = {field.name for field in dataclasses.fields(problem.model_arguments)}
+    names = {field.name for field in dataclasses.fields(problem.model_arguments) if field.init}
     return problem.model_arguments(**{name: value for name, value in vars(args).items() if name in names})
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.arguments import DataArguments
+from ..data.images import SAMPLE
 from ..data.names import check_task_name, unknown_name
 from ..errors import InputError
 from ..models.multi_head_folder import check_head_name
@@ -17,7 +18,6 @@ from ..yaml_text import read_mapping
 from .problem import Problem
 from .registry import PROBLEMS
 
-FILES = ("train_file", "validation_file", "test_file")
 OF_SEVERAL_TASKS = ("eval_languages", "eval_dataset", "task_column", "num_clusters")
 """Arguments of the scripts that an entry, which is one task, has no use for."""
 WANTED = "an entry for each task, `name: {problem: ner, …}`"
@@ -48,7 +48,7 @@ class TaskEntry:
 
     def has(self, split: str) -> bool:
         """Whether the entry names data of a split; a dataset is taken to have all of them."""
-        return self.args.dataset_name is not None or getattr(self.args, f"{split}_file") is not None
+        return self.args.dataset_name is not None or self.args.names_local(split)
 
 
 OWN = {"problem": str, "head": str, "metric": str, "batch_size": int, "weight": float}
@@ -92,9 +92,10 @@ def _entry(path: Path, name: Any, keys: Any) -> TaskEntry:
             raise InputError(f"{where}: unknown key {key!r}.{hint}")
     own = {key: _typed(where, key, keys[key], OWN[key]) for key in OWN if key in keys and key != "problem"}
     data = {key: _typed(where, key, keys[key], hints[key]) for key in known if key in keys}
-    data |= {key: [_located(path, name, where, key, data[key])] for key in FILES if key in data}
-    if (folder := path.parent / str(data.get("dataset_name"))).is_dir():
-        data["dataset_name"] = str(folder)
+    files = problem.arguments.files_of_splits.values()
+    data |= {key: [_located(path, name, where, key, data[key])] for key in files if key in data}
+    if "dataset_name" in data:
+        data["dataset_name"] = _dataset(path, name, where, data["dataset_name"])
     try:
         args = problem.arguments(**data)
     except InputError as error:
@@ -108,6 +109,18 @@ def _located(path: Path, name: str, where: str, key: str, value: Sequence[str]) 
     if len(value) != 1:
         raise InputError(f"{where}: {key} names {len(value)} files; a task has one. Write an entry for each.")
     return f"{name}={path.parent / value[0]}"
+
+
+def _dataset(path: Path, name: str, where: str, value: str | Sequence[str]) -> str | list[str]:
+    """The one dataset of a task, a folder relative to the tasks' file; of a problem that names several by task."""
+    if isinstance(value, str):
+        return str(folder) if (folder := path.parent / value).is_dir() else value
+    if len(value) != 1:
+        raise InputError(
+            f"{where}: dataset_name names {len(value)} datasets; a task has one. Write an entry for each."
+        )
+    one = _dataset(path, name, where, value[0])
+    return [str(one) if one == SAMPLE else f"{name}={one}"]
 
 
 def _typed(where: str, key: str, value: Any, wanted: Any) -> Any:

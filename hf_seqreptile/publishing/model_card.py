@@ -87,7 +87,7 @@ def write_model_card(
         no_answer_threshold: for question answering, how far the score of "no answer" must be above that of the best
             answer; `None` where every question has one.
         texts: of an example that is classified, one or a pair.
-        tasks_are_languages: whether a task called `de` is one in German; else the metadata name no language.
+        tasks_are_languages: whether a task called `de` is one in German; else the metadata tell of no languages.
         languages: what was trained on. Default: the tasks; they have other names where one language was split.
         name: what the card calls the model, and loads: `owner/name` on the Hub. Default: the folder's name.
         license: as the Hub names it, `apache-2.0`.
@@ -209,7 +209,11 @@ def _metadata(run: _Run) -> ModelCardData:
         base_model=run.base_model,
         datasets=datasets or None,
         metrics=run.metrics or None,
-        tags=list(dict.fromkeys([*run.training.tags, "multilingual", *run.adapters, *run.tags])),
+        tags=list(
+            dict.fromkeys(
+                [*run.training.tags, *(["multilingual"] if run.tasks_are_languages else []), *run.adapters, *run.tags]
+            )
+        ),
         model_name=run.title if results else None,
         eval_results=results or None,
     )

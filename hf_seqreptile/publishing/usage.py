@@ -18,8 +18,11 @@ AUTO_CLASSES = {
     "text-classification": "AutoModelForSequenceClassification",
     "question-answering": "AutoModelForQuestionAnswering",
     "multiple-choice": "AutoModelForMultipleChoice",
+    "image-classification": "AutoModelForImageClassification",
 }
 ON_THE_HUB = ", or the model's id on the Hub"
+PROCESSORS = {"image-classification": ("image_processor", "AutoImageProcessor")}
+"""What a pipeline is given beside the model, and its class, where that is no tokenizer."""
 WITHOUT_PIPELINE = ("question-answering", "multiple-choice")
 """Problems that transformers has no pipeline for, so that their lines always load the model."""
 
@@ -87,11 +90,20 @@ with torch.no_grad():
     logits = model(**{{key: values[None] for key, values in inputs.items()}}).logits[0]
 print(choices[logits.argmax().item()])"""
 
+IMAGE_CLASSIFICATION = """\
+from PIL import Image
+{imports}from transformers import pipeline
+
+name = {name}  # this folder, or the model's id on the Hub
+{load}classify = pipeline("image-classification", model={model})
+print(classify(Image.new("RGB", (64, 64), "green")))  # or the path or address of a picture"""
+
 LINES = {
     "token-classification": TOKEN_CLASSIFICATION,
     "text-classification": TEXT_CLASSIFICATION,
     "question-answering": QUESTION_ANSWERING,
     "multiple-choice": MULTIPLE_CHOICE,
+    "image-classification": IMAGE_CLASSIFICATION,
 }
 EXAMPLES = {
     "token-classification": WORDS_APART,
@@ -128,7 +140,8 @@ def usage(
     if lies_apart:
         # PEFT would look for the base model in the subfolder too.
         name, head = f"{name}/{head}", None
-    names, imports, load, argument = "AutoTokenizer", "", "", "name"
+    keyword, names = PROCESSORS.get(pipeline_tag, ("tokenizer", "AutoTokenizer"))
+    imports, load, argument = "", "", "name"
     place = "name" if head is None else f"name, subfolder={json.dumps(head, ensure_ascii=False)}"
     if auto_peft_class:
         auto_class = auto_peft_class
@@ -144,10 +157,10 @@ def usage(
         else:
             names = f"{auto_class}, {names}"
     if has_pipeline and load:
-        load, argument = f"model = {load}\n", "model, tokenizer=name"
+        load, argument = f"model = {load}\n", f"model, {keyword}=name"
     if has_pipeline and head is not None:
-        load += f"tokenizer = AutoTokenizer.from_pretrained({place})\n"
-        argument = "model, tokenizer=tokenizer"
+        load += f"{keyword} = {names}.from_pretrained({place})\n"
+        argument = f"model, {keyword}={keyword}"
     no_answer = "" if no_answer_threshold is None else NO_ANSWER.format(threshold=no_answer_threshold)
     quoted = json.dumps(name, ensure_ascii=False)
     # Without a label for what is outside of entities, as of parts of speech, neighbours of one label are no unit.

@@ -22,7 +22,8 @@ from ..durable import sync_file, sync_names, sync_tree
 from ..errors import InputError
 from ..json_text import parse_json
 from ..ranges import check_ranges
-from .checkpoint_damage import DamageExplainedMixin, damage_explained
+from .checkpoint_damage import damage_explained
+from .checkpoint_weights import CheckpointWeightsMixin
 from .interruption import EXIT_CODE, TerminationSignal, outlive_sigterm
 from .setting import check_settings
 from .stock_arguments import STOCK_RANGES
@@ -179,7 +180,7 @@ def _whole_on_disk(state: TrainerState, folder: Path) -> Iterator[None]:
         del state.save_to_json
 
 
-class ResumableMixin(DamageExplainedMixin):
+class ResumableMixin(CheckpointWeightsMixin):
     """Checkpoints that are complete or ignored, serve no other run, and hold no pickle of ours.
 
     A run that was stopped anywhere and continued ends bit for bit where it would have ended. SIGTERM while training

@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 from ..errors import InputError
 from ..scores import average_over_tasks, is_number
 from .checked_metrics import checked
+from .drawn_examples import has_transform
 from .evaluation_loss import LabelMean, own_rows
 from .stock_arguments import schedule_settings
 from .task_datasets import check_evaluated, check_task_names, count_labels, example_lengths
@@ -180,7 +181,13 @@ class EvaluationMixin(TaskPartsMixin):
             return super()._get_dataloader(*args, **kwargs)
         # What is dropped would be missing in scores and files. Each evaluation makes a loader for each task, whose
         # workers would never end.
-        with changed(self.args, dataloader_drop_last=False, dataloader_persistent_workers=False):
+        collator = self.data_collator
+        if has_transform(args[0] if args else kwargs["dataset"]):
+            collator = self._get_collator_with_removed_columns(collator, description="evaluation")
+        with (
+            changed(self.args, dataloader_drop_last=False, dataloader_persistent_workers=False),
+            changed(self, data_collator=collator),
+        ):
             return super()._get_dataloader(*args, **kwargs)
 
     def check_columns(self, dataset: Dataset) -> None:
@@ -200,6 +207,9 @@ class EvaluationMixin(TaskPartsMixin):
             )
 
     def _remove_unused_columns(self, dataset: datasets.Dataset, description: str | None = None) -> datasets.Dataset:
+        if has_transform(dataset):
+            # It may need any column; what it gives that the model does not take goes when a batch is made.
+            return dataset
         try:
             return super()._remove_unused_columns(dataset, description)
         except ValueError as error:

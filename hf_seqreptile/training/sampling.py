@@ -100,13 +100,15 @@ class TaskStream:
         return blocks
 
 
-class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
+class TaskBatchSampler(Sampler[list[tuple[str, int, int]]]):
     """Emits the micro-batches of one epoch: draws of tasks, each cut into equal task-homogeneous micro-batches.
 
     A draw is `micro_batches` × `batch_size` examples of one task, drawn from Cat(p) (Eq. 5). `accelerate` deals the
     micro-batches to the processes in turn. With `parallel_draws` of 1 those of a draw come one after the other, so
     that every process works on the same task; with W, W draws are interleaved, so that each of W processes works on
     a draw of its own. An epoch is ⌈Σ N_t / B_t⌉ draws, rounded up to whole optimizer steps of M·W draws.
+
+    An example is a task, a row, and how many rows of the task were drawn before it in the run.
 
     An epoch's draws follow from the seed and its number; which examples they take follows from how often each task
     was drawn before.
@@ -229,13 +231,15 @@ class TaskBatchSampler(Sampler[list[tuple[str, int]]]):
     def __len__(self) -> int:
         return self.draws_per_epoch * self.micro_batches
 
-    def __iter__(self) -> Iterator[list[tuple[str, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[str, int, int]]]:
         for draws in batched(self._numbered_draws(), self.parallel_draws):
-            examples = [(task, self._streams[task].draw(number)) for task, number in draws]
-            for number in range(self.micro_batches):
-                for task, rows in examples:
+            examples = [(task, number, self._streams[task].draw(number)) for task, number in draws]
+            for micro_batch in range(self.micro_batches):
+                for task, number, rows in examples:
                     size = self.batch_sizes[task]
-                    yield [(task, int(i)) for i in rows[number * size : (number + 1) * size]]
+                    before = number * len(rows) + micro_batch * size
+                    own = rows[micro_batch * size : (micro_batch + 1) * size].tolist()
+                    yield [(task, row, before + i) for i, row in enumerate(own)]
 
 
 class EveryTaskSampler(TaskBatchSampler):

@@ -63,13 +63,6 @@ class TaskDatasets(Dataset):
         task, row = key
         return task, self.datasets[task][row]
 
-    def __getitems__(self, keys: Sequence[tuple[str, int]]) -> list[tuple[str, Any]]:
-        task, dataset = keys[0][0], self.datasets[keys[0][0]]
-        rows = [row for _, row in keys]
-        # One read for the whole batch, where the dataset can.
-        examples = dataset.__getitems__(rows) if hasattr(dataset, "__getitems__") else [dataset[row] for row in rows]
-        return [(task, example) for example in examples]
-
 
 class OneTaskCollator:
     """Collates examples with their task's own collator, and adds the task's name and the number of their labels."""
@@ -78,7 +71,7 @@ class OneTaskCollator:
         self.collators = collators
 
     def __call__(self, examples: list[tuple[str, Any]]) -> Any:
-        """The batch of `examples`, as `TaskDatasets` gives them."""
+        """The batch of `examples`, as [`DrawnExamples`] gives them."""
         task = examples[0][0]
         batch = self.collators[task]([example for _, example in examples])
         batch[LABELS_IN_BATCH] = count_labels(batch)

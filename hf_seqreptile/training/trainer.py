@@ -15,6 +15,7 @@ from transformers.trainer_utils import TrainOutput, seed_worker
 
 from ..errors import InputError
 from ..models.adapters import adapter_notes, adapter_settings, save_beside_adapters
+from ..models.batch_norm import normalises_by_batch
 from ..models.multi_head import MultiHeadModel
 from ..publishing.training_facts import SettingRow, TrainingFacts
 from .backends import check_sharding, refuse_unsupported_backends
@@ -22,6 +23,7 @@ from .batch_attempts import BatchAttemptsMixin
 from .checkpoint_size import checkpoint_notes
 from .checkpoints import failed_writes_explained
 from .draw_losses import DrawLossMixin
+from .drawn_examples import DrawnExamples
 from .gradient_alignment import GradientAlignmentMixin
 from .interruption import outlive_sigterm
 from .method import COMPARED_IN_THE_PAPER, MethodMixin
@@ -215,6 +217,7 @@ class MultiTaskMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Dr
                 *adapter_notes(self.model),
                 *self._warnings(optimizer_steps),
                 *self._alignment_notes(),
+                *self._batch_norm_notes(),
                 *checkpoint_notes(self, optimizer_steps, sampler.steps_per_epoch),
             ],
         )
@@ -224,6 +227,14 @@ class MultiTaskMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Dr
         tasks = list(self._training_tasks.sizes)
         alone = one_task_notes(tasks[0], self.run_args.method) if self.is_about_several and len(tasks) == 1 else []
         return few_steps_notes(optimizer_steps, self.tasks_per_step, self.could_take_one_task_a_step) + alone
+
+    def _batch_norm_notes(self) -> list[str]:
+        if self.model is None or not normalises_by_batch(self.model):
+            return []
+        return [
+            "BatchNorm: each micro-batch is normalised by its own examples, so that other sizes of micro-batches, or "
+            "other numbers of processes, end elsewhere; not so with it frozen (docs/run_image_classification.md)"
+        ]
 
     def describe_training(self) -> str:
         """What an optimizer step is made of, in a sentence or two for the model card."""
@@ -328,7 +339,7 @@ class MultiTaskMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Dr
             # A run that had finished starts no epoch.
             self._sampler.start_epoch(*self._resumed_in)
         loader = DataLoader(
-            tasks,
+            DrawnExamples(tasks, self._draw_seed),
             batch_sampler=self._sampler,
             collate_fn=OneTaskCollator(collators),
             num_workers=args.dataloader_num_workers,

@@ -196,7 +196,7 @@ def test_windows_of_an_example_count_once(tmp_path: Path) -> None:
     rows = set()
     for epoch in range(6):
         sampler.set_epoch(epoch)
-        rows |= {row for batch in sampler for task, row in batch if task == "de"}
+        rows |= {row for batch in sampler for task, row, _ in batch if task == "de"}
     assert rows == set(range(12))
 
 

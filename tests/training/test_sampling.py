@@ -29,7 +29,7 @@ def sampler(
 
 
 def draws_by_process(batches, epochs=1):
-    """For each process the draws that it works on, a list of (task, row) each: `accelerate` deals batches in turn."""
+    """For each process the draws that it works on, a list of examples each: `accelerate` deals batches in turn."""
     processes = [[] for _ in range(batches.parallel_draws)]
     for epoch in range(epochs):
         batches.set_epoch(epoch)
@@ -50,7 +50,7 @@ def in_turn(processes):
 
 def task_of(draw):
     """The one task that all examples of a draw come from."""
-    (task,) = {task for task, _ in draw}
+    (task,) = {task for task, *_ in draw}
     return task
 
 
@@ -83,8 +83,8 @@ def test_batches_are_full_homogeneous_and_an_epoch_is_the_data_over_the_draw(siz
     for start in range(0, len(emitted), micro_batches):
         of_draw = [example for b in emitted[start : start + micro_batches] for example in b]
         assert len(of_draw) == draw
-        assert len({task for task, _ in of_draw}) == 1
-        assert all(0 <= row < sizes[task] for task, row in of_draw)
+        assert len({task for task, *_ in of_draw}) == 1
+        assert all(0 <= row < sizes[task] for task, row, _ in of_draw)
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.booleans())
@@ -109,7 +109,7 @@ def test_grouping_by_length_saves_padding_and_keeps_the_drawn_tasks():
     grouped, plain = sampler(tasks, 16, lengths=lengths), sampler(tasks, 16)
 
     def padding(batches):
-        rows = [[lengths[task][row] for task, row in batch] for batch in batches]
+        rows = [[lengths[task][row] for task, row, _ in batch] for batch in batches]
         return sum(max(r) * len(r) for r in rows) / sum(map(sum, rows))
 
     assert [batch[0][0] for batch in grouped] == [batch[0][0] for batch in plain]
@@ -201,7 +201,7 @@ def test_an_epoch_goes_on_where_one_that_was_cut_short_ended():
     assert counts == {task: sum(batch[0][0] == task for batch in taken) for task in ("de", "sw")}
     batches.start_epoch(1, 6, counts)
     stream = TaskStream("de", 50, 4, seed=0)
-    rows = [[row for _, row in batch] for batch in [*taken, *batches] if batch[0][0] == "de"]
+    rows = [[row for _, row, _ in batch] for batch in [*taken, *batches] if batch[0][0] == "de"]
     assert rows == [stream.draw(number).tolist() for number in range(len(rows))]
 
 
@@ -230,7 +230,7 @@ def test_each_process_has_draws_of_its_own(sizes, processes, micro_batches, epoc
 def test_a_task_is_reshuffled_only_when_all_processes_together_have_exhausted_it(sizes, processes, epochs):
     rows = {task: [] for task in sizes}
     for draw in in_turn(draws_by_process(sampler(sizes, 3, parallel_draws=processes), epochs)):
-        rows[task_of(draw)] += [row for _, row in draw]
+        rows[task_of(draw)] += [row for _, row, _ in draw]
     for task, size in sizes.items():
         for start in range(0, len(rows[task]) - size + 1, size):
             assert sorted(rows[task][start : start + size]) == list(range(size))
@@ -309,7 +309,10 @@ def test_trajectories_see_the_same_examples_on_any_number_of_processes(sizes, pr
         assert one == several
         for task, draws in one.items():
             own = [streams[task].draw(number * inner_steps + k) for k in range(inner_steps)]
-            assert draws == [[(task, row) for row in rows] for rows in own]
+            before = number * inner_steps * 3
+            assert draws == [
+                [(task, row, before + k * 3 + i) for i, row in enumerate(rows)] for k, rows in enumerate(own)
+            ]
 
 
 @given(sizes, st.integers(1, 5), st.integers(1, 4), st.integers(0, 60))

@@ -29,7 +29,7 @@ def test_one_task_and_one_draw_is_the_stock_trainer_bit_for_bit(tmp_path, schedu
     ours = tiny.trainer(
         tmp_path, {"de": task}, method="mtl", tasks_per_step=1, max_steps=8, lr_scheduler_type=schedule
     )
-    order = [row for batch in ours.get_train_dataloader().batch_sampler for _, row in batch]
+    order = [row for batch in ours.get_train_dataloader().batch_sampler for _, row, _ in batch]
     tiny.train(ours)
 
     stock_args = TrainingArguments(
