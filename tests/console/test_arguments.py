@@ -38,6 +38,7 @@ OURS = {
     "use_peft": False, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "lora_target_modules": None,
     "method": "seq_reptile", "languages": None, "eval_languages": None, "tasks_per_step": None,
     "all_tasks_each_step": False, "log_gradient_alignment": None, "tag_scheme": None,
+    "max_gradient_computations": None,
     "task_sampling_exponent": 0.2, "inner_steps": None, "outer_learning_rate": None,
     "inner_optimizer_state": "keep", "slow_weights_device": None, "parallel_trajectories": False,
     "task_gradients_device": None,
