@@ -108,7 +108,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         loader = seq_reptile(10)(folder, []).get_train_dataloader()
         order = [example for batch in loader.batch_sampler for example in batch][: args.steps * 16]
-        rows = [train[task][row] for task, row in order]
+        rows = [train[task][row] for task, row, _ in order]
 
     def stock(folder: str, callbacks: list[TrainerCallback]) -> Trainer:
         own = TrainingArguments(output_dir=folder, **common)

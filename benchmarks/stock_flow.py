@@ -312,7 +312,7 @@ def measure_training(flows: Flows, tasks: Tasks, rounds: int, steps: int) -> dic
     ]
 
     def train_stock(turn: int) -> Seconds:
-        rows = [int(first[task] + row) for batch in of_rounds[turn] for task, row in batch]
+        rows = [int(first[task] + row) for batch in of_rounds[turn] for task, row, _ in batch]
         times = StepTimes()
         flows.stock_trainer(stock.select(rows), steps + 1, callbacks=[times]).train()
         return times.seconds

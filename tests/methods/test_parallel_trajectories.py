@@ -31,7 +31,7 @@ def algorithm(processes: int, steps: int, trajectory: int, eta: float, reset: bo
     draws = list(TaskBatchSampler(sizes, task_probabilities(sizes, 0.2), batch_size=4, seed=42, lengths=lengths))
     assert len(draws) >= steps * processes, "one epoch must be enough"
     collate = DataCollatorForTokenClassification(tiny.tokenizer())
-    batches = [collate([data[name][row] for name, row in draw]) for draw in draws]
+    batches = [collate([data[name][row] for name, row, _ in draw]) for draw in draws]
 
     models = [tiny.model(dropout=0.0) for _ in range(processes)]
     optimizers = [inner_steps.adamw(model) for model in models]
