@@ -11,6 +11,8 @@ from scipy import stats
 from ..metrics.example_sums import ExampleSums
 
 RESAMPLES = 2000
+COUNTS_AT_ONCE = 4_000_000
+"""How often each example is taken, in so many numbers at once: 32 MB."""
 CONFIDENCE = 0.95
 
 TaskSums = Mapping[str, Sequence[ExampleSums]]
@@ -85,8 +87,13 @@ def resampled_means(sums: TaskSums, seed: int = 0) -> NDArray[np.float64] | None
     for task in sorted(sums):
         examples = len(sums[task][0].values)
         draws = np.random.default_rng([seed, examples, *task.encode()])
-        counts = draws.multinomial(examples, np.full(examples, 1 / examples), size=RESAMPLES)
-        of_tasks.append(np.mean([one.scores(counts) for one in sums[task]], axis=0))
+        at_once = max(1, COUNTS_AT_ONCE // examples)
+        blocks = []
+        for begin in range(0, RESAMPLES, at_once):
+            size = min(at_once, RESAMPLES - begin)
+            counts = draws.multinomial(examples, np.full(examples, 1 / examples), size=size)
+            blocks.append(np.mean([one.scores(counts) for one in sums[task]], axis=0))
+        of_tasks.append(np.concatenate(blocks))
     return np.mean(of_tasks, axis=0)
 
 
