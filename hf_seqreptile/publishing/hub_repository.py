@@ -18,7 +18,7 @@ from ..models.multi_head_folder import ENCODER, HEADS_FILE, heads_in
 
 PUBLISHED = (
     "README.md", "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
-    "adapter_config.json", "model_config.json", "*.py",
+    "adapter_config.json", "model_config.json", "preprocessor_config.json", "*.py",
     "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.jinja",
     "training_args.json", "trainer_state.json", "training.png", "scores.*", "*_results.json", HEADS_FILE,
 )  # fmt: skip

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .example_texts import CHOICES, ONE_TEXT, PAIRS, QUESTIONS, WORDS_APART, example_in
+from .example_texts import CHOICES, ENGLISH, ONE_TEXT, PAIRS, QUESTIONS, WORDS_APART, example_in
 
 AUTO_PEFT_CLASSES = {
     "TOKEN_CLS": "AutoPeftModelForTokenClassification",
@@ -110,6 +110,8 @@ EXAMPLES = {
     "text-classification": PAIRS,
     "question-answering": QUESTIONS,
     "multiple-choice": CHOICES,
+    # Its picture is made by its lines.
+    "image-classification": {ENGLISH: ()},
 }
 
 

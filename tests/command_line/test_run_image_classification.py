@@ -1,6 +1,7 @@
 """`run_image_classification.py` from end to end: what a user gets for pictures of one task or of several."""
 
 import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from transformers import HfArgumentParser, pipeline
 from hf_seqreptile.data.image_sample import draw_sample
 from hf_seqreptile.data.pictures import decode
 from hf_seqreptile.problems.image_arguments import ImageArguments, ImageModelArguments
+from hf_seqreptile.publishing.hub_repository import published_files
 from tests import pictures, scripts, tiny
 from tests.processes import together
 from tests.scripts import SEQ_REPTILE, Place
@@ -98,6 +100,17 @@ def test_one_task_is_a_plain_model(birds: Place) -> None:
     assert config["label2id"] == {"crow": 0, "gull": 1}
     found = pipeline("image-classification", model=str(birds.path("plain")))(pictures.picture(0))
     assert {one["label"] for one in found} == {"crow", "gull"}
+
+
+def test_what_is_published_serves(birds: Place, place: Place, printed: str, tmp_path: Path) -> None:
+    """What the Hub is given of a folder is enough for a pipeline."""
+    for folder, models in ((birds.path("plain"), [""]), (place.path("out"), TASKS)):
+        published = tmp_path / folder.name
+        for name in published_files(folder):
+            (published / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / name, published / name)
+        for model in models:
+            assert pipeline("image-classification", model=str(published / model))(pictures.picture(0))
 
 
 def test_the_finished_folder_is_evaluated_again(birds: Place, place: Place, printed: str) -> None:
