@@ -315,7 +315,7 @@ def _notes_on_divergence(comparison: Comparison, folder: Path) -> list[str]:
 
 def _notes(split: str, methods: Sequence[MethodOutcome], seeds: int) -> list[str]:
     notes = []
-    if split == "validation":
+    if split == "validation" and any(one.tuned_over > 1 for one in methods):
         notes.append(
             "Scores are of validation data, by which the settings were chosen too, so they are optimistic. Give test "
             "data and --do_predict for others."

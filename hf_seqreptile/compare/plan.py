@@ -117,10 +117,10 @@ def described(comparison: Comparison, done: int) -> str:
         lines.append(f"  {one.label:<{width}}  {chosen}; {len(args.seeds)} scored")
     at_choice = max(1, int(args.gradient_computations * args.choosing_share))
     total = sum(node.cost for node in comparison.graph.values())
+    choosing = f" Each choosing run: {at_choice:,} (seed {args.choosing_seed}), on validation data."
     lines += [
         f"  Each scored run: {args.gradient_computations:,} gradient computations (seeds "
-        f"{', '.join(map(str, args.seeds))}). Each choosing run: {at_choice:,} (seed {args.choosing_seed}), on "
-        f"validation data.",
+        f"{', '.join(map(str, args.seeds))}).{choosing if any(comparison.choosing.values()) else ''}",
         f"  Altogether {len(comparison.graph)} runs, {total:,} gradient computations; {done} are done. The time left "
         f"is shown from the first run's end on.",
     ]
