@@ -233,6 +233,9 @@ def test_comparisons_are_taken(
     config = (tmp_path / "config.yaml").read_text(encoding="utf-8")
     (tmp_path / "config.yaml").write_text(re.sub(r"^(inner_steps|outer_learning_rate).*\n", "", config, flags=re.M))
     script, *others = command
+    for pair in (part.partition("=")[2] for part in others if re.fullmatch(r"\w+=[\w.-]+,[\w.-]+", part)):
+        for file in pair.split(","):
+            (tmp_path / file).write_text("Eins.\nZwei.\n", encoding="utf-8")
     compare([str(ROOT / Path(script).name), *others, "--dry_run"])
     assert capsys.readouterr().out.startswith("Comparison of")
 
