@@ -21,6 +21,7 @@ from transformers import (
 
 from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.methods import method_class
+from hf_seqreptile.problems.token_classification import TokenClassification, TokenClassificationArguments
 from hf_seqreptile.training.trainer import MultiTaskMixin
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -69,6 +70,11 @@ def task(size: int, seed: int) -> Dataset:
 def tasks() -> dict[str, Dataset]:
     """Three tasks of unequal size."""
     return {"de": task(60, 1), "en": task(37, 2), "sw": task(9, 3)}
+
+
+def problem() -> TokenClassification:
+    """That of the tasks, which counts nothing of them."""
+    return TokenClassification({}, TokenClassificationArguments())
 
 
 def arguments(folder: Path, **changes: Any) -> MultiTaskTrainingArguments:

@@ -70,7 +70,7 @@ class LabelMap:
         return cls(of_all, of_task)
 
     @classmethod
-    def of_tasks(cls, args: LabelArguments, args_of_tasks: Mapping[str, Any], tasks: Collection[str]) -> "LabelMap":
+    def of_tasks(cls, args: LabelArguments, args_of_tasks: Mapping[str, Any], tasks: Sequence[str]) -> "LabelMap":
         """What arguments say, of all tasks and in those that are a task's own."""
         own = {
             task: cls.read(args_of_tasks[task].label_map, [task]).of(task) for task in tasks if task in args_of_tasks

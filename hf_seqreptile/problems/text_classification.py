@@ -88,7 +88,9 @@ class TextClassification(Problem):
     def __init__(self, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
         super().__init__(tasks, args, args_of_tasks)
         self._columns: dict[str, TextColumns] = {}
-        self._map = LabelMap.of_tasks(args, self.args_of_tasks, {task for _, task, _ in _each(tasks)})
+        self._map = LabelMap.of_tasks(
+            args, self.args_of_tasks, list(dict.fromkeys(task for _, task, _ in _each(tasks)))
+        )
         for split, task, dataset in _each(tasks):
             if task not in self._columns:
                 self._columns[task] = self._find_columns(task, dataset)
@@ -161,7 +163,7 @@ class TextClassification(Problem):
     def check_labels(cls, tasks: Splits, args: Any, args_of_tasks: Mapping[str, Any] | None = None) -> None:
         """As in the parent."""
         own = args_of_tasks or {}
-        if names := LabelMap.of_tasks(args, own, {task for _, task, _ in _each(tasks)}):
+        if names := LabelMap.of_tasks(args, own, list(dict.fromkeys(task for _, task, _ in _each(tasks)))):
             names.check(cls._count_labels(tasks, args, own))
 
     @classmethod

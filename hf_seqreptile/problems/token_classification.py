@@ -70,7 +70,8 @@ class TokenClassification(Problem):
         super().__init__(tasks, args, args_of_tasks)
         self._padding_side = "right"
         self._trained = frozenset(tasks.get("train", ()))
-        names = {task for of_split in tasks.values() for task in of_split}
+        # In their order, in which they are told of.
+        names = list(dict.fromkeys(task for of_split in tasks.values() for task in of_split))
         self._map = LabelMap.of_tasks(args, self.args_of_tasks, names)
         defining = [
             self._tagged(task, dataset, split)

@@ -110,17 +110,20 @@ def test_the_card_shows_each_words_part_of_speech(parts: Place) -> None:
     with contextlib.chdir(parts.folder), contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(parts.usage("out"), {})
     words, tags = zip(*ast.literal_eval(printed.getvalue()), strict=True)
-    assert words == ("Angela", "Merkel", "was", "born", "in", "Hamburg", ".")
+    assert words == ("Angela", "Merkel", "wurde", "in", "Hamburg", "geboren", ".")
     assert set(tags) <= {"NOUN", "PROPN", "X"}
 
 
 def test_runs_by_different_metrics_are_in_tables_of_their_own(parts: Place, tmp_path: Path) -> None:
-    """A run from before `scores.json` named its metric is one of entities."""
-    old = parts.json("out", "scores.json")
-    del old["metric"]
+    """Where `scores.json` does not name its metric, it is the one that has its values."""
+    unnamed = parts.json("out", "scores.json")
+    del unnamed["metric"]
+    old = unnamed | {"metric": {"name": "f1", "perfect": 1.0}}
     for name, content in parts.files("out").items():
         if name.endswith((".json", ".md")) and "/" not in name:
             scripts.write(tmp_path / "old" / name, content.decode())
+    scripts.write(tmp_path / "old" / "scores.json", json.dumps(unnamed))
+    assert read_run(tmp_path / "old").metric.name == "accuracy"
     scripts.write(tmp_path / "old" / "scores.json", json.dumps(old))
     runs = [read_run(parts.path("out")), read_run(tmp_path / "old")]
     assert [run.metric.name for run in runs] == ["accuracy", "f1"]

@@ -66,7 +66,7 @@ def test_a_read_only_folder_is_found_out_before_training(small_disk):
     mount("-o", "remount,ro", str(small_disk))
     trainer = tiny.trainer(small_disk, **SAVING)
     with pytest.raises(InputError, match=f"Could not write {small_disk}: Read-only file system"):
-        train_as_scripts_do(trainer)
+        train_as_scripts_do(trainer, tiny.problem())
     assert trainer.state.global_step == 0
 
 

@@ -177,12 +177,12 @@ def test_ctrl_c_says_where_the_same_command_continues(tmp_path, capsys, changes,
     whole = tiny.train(trainer_of(tmp_path / "whole", changes))
     trainer = trainer_of(tmp_path / "stopped", changes, Sends(signal.SIGINT, 6))
     with pytest.raises(SystemExit) as exit_, bad_input_exits():
-        train_as_scripts_do(trainer)
+        train_as_scripts_do(trainer, tiny.problem())
     assert exit_.value.code == 130
     error = capsys.readouterr().err
     assert "Interrupted. " + told.format(folder=tmp_path / "stopped") in error and "Traceback" not in error
     # In a process of its own the seed is set before.
     tiny.set_seed(42)
     again = trainer_of(tmp_path / "stopped", changes)
-    train_as_scripts_do(again)
+    train_as_scripts_do(again, tiny.problem())
     tiny.assert_equal(tiny.weights(again.model), tiny.weights(whole.model))

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hf_seqreptile.clustering.embeddings_file import ARRAY, PROGRESS
 
-from hf_seqreptile.clustering import embeddings_file
 from hf_seqreptile.clustering.dataset_clusters import DATA, EXAMPLES, FIGURE, REPORT, _read_tasks
+from hf_seqreptile.embeddings import embeddings_file
+from hf_seqreptile.embeddings.embeddings_file import ARRAY, PROGRESS
 from tests.fuzz.reader import Reader
 
 SHAPE = (3, 2)
