@@ -19,7 +19,7 @@ from tests.scripts import ROOT, TRAINED, sentences, write, write_conll, write_mo
 
 METHODS = ["--methods", "mtl --tasks_per_step 1 --learning_rate 1e-2", "seq_reptile --learning_rate 2e-2"]
 SETTINGS = [
-    "--inner_steps", "2", "6", "--seeds", "1", "2", "--max_gradient_computations", "24", "--interpolate", "0.5",
+    "--inner_steps", "2", "6", "--seeds", "1", "--max_gradient_computations", "24", "--interpolate", "0.5",
 ]  # fmt: skip
 
 
@@ -70,20 +70,20 @@ def found(folder: Path, output: str = "out") -> dict:
 
 
 def test_it_says_what_it_will_do_and_what_it_found(folder: Path, printed: str) -> None:
-    assert "2 runs choose among K=2, η=0.5; K=6, η=0.5; 2 scored" in printed
-    assert "Altogether 6 runs, 120 gradient computations; 0 are done." in printed
+    assert "2 runs choose among K=2, η=0.5; K=6, η=0.5; 1 scored" in printed
+    assert "Altogether 4 runs, 72 gradient computations; 0 are done." in printed
     assert "The difference to mtl, M=1, α=1e-2, " in printed
     assert "within chance" in printed or "beyond chance" in printed
 
 
 def test_budgets_are_equal_and_settings_chosen_on_another_seed(folder: Path, printed: str) -> None:
     runs = [read_run(path) for path in (folder / "out/runs").iterdir() if path.name.startswith("score")]
-    assert len(runs) == 4
+    assert len(runs) == 2
     for run in runs:
         assert sum(value for key, value in run.log[-1].items() if key.startswith("draws/")) in (0, 24)
-        assert {"validation", "test"} <= run.scores.keys() and run.seed in (1, 2)
+        assert {"validation", "test"} <= run.scores.keys() and run.seed == 1
     choosing = [read_run(path) for path in (folder / "out/runs").iterdir() if path.name.startswith("choose")]
-    assert {run.seed for run in choosing} == {3} and all("test" not in run.scores for run in choosing)
+    assert {run.seed for run in choosing} == {2} and all("test" not in run.scores for run in choosing)
     best = max(map(validation_score, choosing))
     best_settings = {run.setting("inner_steps") for run in choosing if validation_score(run) == best}
     (chosen,) = {run.setting("inner_steps") for run in runs if run.method == "seq_reptile"}
@@ -95,7 +95,7 @@ def test_scores_are_those_of_the_runs(folder: Path, printed: str) -> None:
     assert outcome["split"] == "test" and outcome["groups"] == {"trained": TRAINED}
     for method in outcome["methods"]:
         runs = [read_run(folder / "out/runs" / name) for name in method["runs"].values()]
-        mean = sum(run.score("test") or 0 for run in runs) / 2
+        mean = sum(run.score("test") or 0 for run in runs) / len(runs)
         estimate = method["scores"]["trained"]
         assert estimate["value"] == pytest.approx(mean)
         assert estimate["low"] <= mean <= estimate["high"] and estimate["counts_examples"]
@@ -119,7 +119,7 @@ def test_a_repeated_command_trains_nothing(folder: Path, printed: str, capsys: p
     main(command(folder))
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "out/runs").rglob("*") if path.is_file()}
     assert (folder / "out/comparison.json").read_text() == text
-    assert "6 are done" in capsys.readouterr().out
+    assert "4 are done" in capsys.readouterr().out
 
 
 def test_runs_are_ordinary_folders(folder: Path, printed: str, tmp_path: Path) -> None:
@@ -185,12 +185,13 @@ def test_mistakes_are_refused_before_anything_runs(
     assert not (folder / "refused").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_with_the_end_of_its_log(folder: Path, capsys: pytest.CaptureFixture) -> None:
     write(folder / "bad.conll", "Anna\tB-PER\nWeber\n")
     with pytest.raises(SystemExit) as end:
         main(command(folder, "failed", "--train_file", f"de={folder / 'bad.conll'}", "--languages", "de"))
     said = capsys.readouterr().err
-    assert end.value.code == 2 and "failed; 6 runs left" in said and "bad.conll" in said, said
+    assert end.value.code == 2 and "failed; 4 runs left" in said and "bad.conll" in said, said
 
 
 def test_without_the_engine_it_says_what_to_install(folder: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:

@@ -272,6 +272,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_xtreme_from_the_hub(saved: str, tmp_path: Path) -> None:
     """Tatoeba and BUCC as google/xtreme has them, beside its other tasks; then the same without the Hub."""
 

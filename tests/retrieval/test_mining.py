@@ -52,7 +52,7 @@ def test_candidates_are_those_of_the_definition(sizes: tuple[int, int], seed: in
     found = mine(vectors, pair, 12)
     places = [(int(source[1:]), int(target[1:])) for source, target in found.sentences]
     assert places == list(expected)
-    np.testing.assert_allclose(found.margins, list(expected.values()), rtol=1e-5)
+    np.testing.assert_allclose(found.margins, list(expected.values()), rtol=1e-3, atol=1e-5)
     assert found.is_right.tolist() == [i == j and i < found.gold for i, j in places]
 
 
