@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from filelock import FileLock
 from transformers.utils import CONFIG_NAME
 
 from ..analysis.encoders import Encoder, load_encoder, load_start
@@ -19,12 +20,15 @@ from ..analysis.retrieval import RetrievalRuler, read_parallel_texts
 from ..analysis.runs import read_run
 from ..analysis.saved_json import read_object
 from ..durable import write_whole
+from ..experiments.graph import LOCKS
 from ..experiments.run_node import COMMAND_FILE, run_script
 from ..json_text import parse_json
 from ..models.multi_head_folder import ENCODER, heads_in
 from ..problems.image_classification import ImageClassification
 from ..scores import SPLITS
 
+START_FILE = "start.json"
+"""In an experiment's folder: what the start knows."""
 KEPT_FILE = "kept.json"
 """In a run's folder: scores and retrieval, at the run's end (weight 1) and pulled back."""
 
@@ -128,11 +132,11 @@ def _found(ruler: RetrievalRuler, encoder: Encoder) -> dict[str, Any]:
 
 
 def _of_start(folder: Path, ruler: RetrievalRuler, asked: Any) -> dict[str, Any]:
-    """The start's own accuracies, which all runs of an experiment share."""
-    path = folder / "start.json"
-    saved = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    wanted = {"path": ruler.start.path, **asked}
-    if saved.get("of") != wanted:
-        saved = {"of": wanted, "retrieval": _found(ruler, ruler.start)}
-        write_whole(path, json.dumps(saved) + "\n")
+    """The start's own accuracies, which all runs of an experiment share: the first one measures them."""
+    path, wanted = folder / START_FILE, {"path": ruler.start.path, **asked}
+    with FileLock(folder / LOCKS / f"{START_FILE}.lock"):
+        saved = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if saved.get("of") != wanted:
+            saved = {"of": wanted, "retrieval": _found(ruler, ruler.start)}
+            write_whole(path, json.dumps(saved) + "\n")
     return saved["retrieval"]
