@@ -5,7 +5,7 @@ from statistics import fmean
 
 from ..errors import InputError
 from .drawing import RowPanel, draw_rows
-from .encoders import distance, load_encoder, load_start, why_no_encoder
+from .encoders import distance, load_start, runs_with_encoders
 from .groups import Group
 from .results import Result
 
@@ -25,21 +25,15 @@ def distance_from_start(groups: Sequence[Group], base_model: str | None = None) 
         groups: the runs.
         base_model: what all runs started from. Default: what each run's card names.
     """
-    missing = []
+    missing: list[str] = []
     numbers: dict[str, list[dict[str, float]]] = {}
-    for group in groups:
-        for run in group.runs:
-            if reason := why_no_encoder(run, base_model):
-                missing.append(reason)
-                continue
-            try:
-                end = load_encoder(str(run.folder))
-                start = load_start(base_model or str(run.base_model)).with_vocabulary_of(end)
-                value, weights = distance(end, start)
-            except InputError as error:
-                missing.append(f"{run.folder}: {error}")
-                continue
-            numbers.setdefault(group.label, []).append({"seed": run.seed, "distance": value, "weights": weights})
+    for group, run, start, end in runs_with_encoders(groups, base_model, missing):
+        try:
+            value, weights = distance(end, load_start(start).with_vocabulary_of(end))
+        except InputError as error:
+            missing.append(f"{run.folder}: {error}")
+            continue
+        numbers.setdefault(group.label, []).append({"seed": run.seed, "distance": value, "weights": weights})
     values = {label: [run["distance"] for run in runs] for label, runs in numbers.items()}
     panel = RowPanel("L2 distance", values, from_zero=True)
     figure = draw_rows(TITLE, [panel], [group.label for group in groups]) if values else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 from ..errors import InputError
 from ..models.multi_head_folder import encoder_folder
 from ..models.offline_encoder import OFFLINE_ENCODER, build_offline_encoder
+from .groups import Group
 from .runs import SavedRun
 
 NO_MODEL = "STL has one model for each language; give the folder of one of them"
@@ -120,6 +121,29 @@ def why_no_encoder(run: SavedRun, base_model: str | None) -> str | None:
     if base_model is None and run.base_model is None:
         return f"{run.folder}: {NO_BASE}"
     return None
+
+
+def runs_with_encoders(
+    groups: Sequence[Group], base_model: str | None, missing: list[str]
+) -> Iterator[tuple[Group, SavedRun, str, Encoder]]:
+    """The runs whose encoders can be compared with their starts: group, run, name of the start, encoder.
+
+    Args:
+        groups: the runs.
+        base_model: what all runs started from. Default: what each run's card names.
+        missing: is added why the others cannot.
+    """
+    for group in groups:
+        for run in group.runs:
+            if reason := why_no_encoder(run, base_model):
+                missing.append(reason)
+                continue
+            try:
+                encoder = load_encoder(str(run.folder))
+            except InputError as error:
+                missing.append(f"{run.folder}: {error}")
+                continue
+            yield group, run, base_model or str(run.base_model), encoder
 
 
 def distance(one: Encoder, other: Encoder) -> tuple[float, int]:

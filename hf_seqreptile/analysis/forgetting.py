@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from ..errors import InputError
 from .drawing import RowPanel, draw_rows
-from .encoders import Encoder, load_encoder, load_start, why_no_encoder
+from .encoders import Encoder, load_start, runs_with_encoders
 from .fitted_head import fit_head_once
 from .groups import Group
 from .masked_language_model import mask_texts, masked_losses, model_with_head, set_encoder
@@ -72,23 +72,17 @@ def forgetting(groups: Sequence[Group], texts: Texts, base_model: str | None = N
     missing: list[str] = []
     ruler: _Ruler | None = None
     runs: dict[str, list[dict[str, Any]]] = {}
-    for group in groups:
-        for run in group.runs:
-            if reason := why_no_encoder(run, base_model):
-                missing.append(reason)
-                continue
-            start = base_model or str(run.base_model)
-            try:
-                encoder = load_encoder(str(run.folder))
-                ruler = ruler or _Ruler(encoder, start, texts, sum(len(group.runs) for group in groups))
-                losses = ruler.losses(encoder, start)
-            except InputError as error:
-                missing.append(f"{run.folder}: {error}")
-                continue
-            found = _of_run(run, losses, ruler.of_start)
-            runs.setdefault(group.label, []).append(found)
-            if "seen" not in found:
-                missing.append(f"{run.folder}: {NOT_SEEN.format(', '.join(losses), ', '.join(run.tasks))}")
+    for group, run, start, encoder in runs_with_encoders(groups, base_model, missing):
+        try:
+            ruler = ruler or _Ruler(encoder, start, texts, sum(len(group.runs) for group in groups))
+            losses = ruler.losses(encoder, start)
+        except InputError as error:
+            missing.append(f"{run.folder}: {error}")
+            continue
+        found = _of_run(run, losses, ruler.of_start)
+        runs.setdefault(group.label, []).append(found)
+        if "seen" not in found:
+            missing.append(f"{run.folder}: {NOT_SEEN.format(', '.join(losses), ', '.join(run.tasks))}")
     if ruler is None:
         return Result(NAME, TITLE, _caption(texts, None), {}, missing, None)
     ruler.progress.close()

@@ -13,7 +13,7 @@ SYMBOLS = {name: one.symbol for name, one in settings_of(MultiTaskTrainingArgume
     "learning_rate": "α"
 }
 FIRST = ("problem", "base_model", "tasks_per_step", "learning_rate", "inner_steps", "outer_learning_rate")
-BUDGET = ("max_steps", "num_train_epochs")
+BUDGET = ("max_steps", "num_train_epochs", "max_gradient_computations")
 SAME_BUDGET = 1.01
 """Gradient computations whose ratio is less are one budget: epochs are rounded up to whole steps."""
 

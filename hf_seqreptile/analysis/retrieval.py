@@ -16,7 +16,7 @@ from ..retrieval.accuracy import Accuracy, retrieval_accuracy
 from ..retrieval.hub_pairs import sample_pairs
 from ..retrieval.pairs import PAIRS, Pair, read_pairs
 from .drawing import RowPanel, draw_rows
-from .encoders import Encoder, load_encoder, load_start, why_no_encoder
+from .encoders import Encoder, load_start, runs_with_encoders
 from .groups import Group
 from .masked_language_model import tokenize
 from .results import Result
@@ -117,28 +117,18 @@ def retrieval(
     rulers: dict[str, RetrievalRuler] = {}
     of_starts: dict[str, dict[str, Accuracy]] = {}
     runs: dict[str, list[dict[str, Any]]] = {}
-    for group in groups:
-        for run in group.runs:
-            if reason := why_no_encoder(run, base_model):
-                missing.append(reason)
-                continue
-            start = base_model or str(run.base_model)
-            try:
-                encoder = load_encoder(str(run.folder))
-            except InputError as error:
-                missing.append(f"{run.folder}: {error}")
-                continue
-            check_layers(None if layer is None else [layer], AutoConfig.from_pretrained(encoder.path), LAYER)
-            try:
-                if start not in rulers:
-                    ruler = RetrievalRuler(load_start(start), texts, layer)
-                    of_starts[start] = ruler.measure(ruler.start)
-                    rulers[start] = ruler
-                found = rulers[start].measure(encoder)
-            except InputError as error:
-                missing.append(f"{run.folder}: {error}")
-                continue
-            runs.setdefault(group.label, []).append(_of_run(run, found, of_starts[start]))
+    for group, run, start, encoder in runs_with_encoders(groups, base_model, missing):
+        check_layers(None if layer is None else [layer], AutoConfig.from_pretrained(encoder.path), LAYER)
+        try:
+            if start not in rulers:
+                ruler = RetrievalRuler(load_start(start), texts, layer)
+                of_starts[start] = ruler.measure(ruler.start)
+                rulers[start] = ruler
+            found = rulers[start].measure(encoder)
+        except InputError as error:
+            missing.append(f"{run.folder}: {error}")
+            continue
+        runs.setdefault(group.label, []).append(_of_run(run, found, of_starts[start]))
     of_rulers = [ruler.unknown() for ruler in rulers.values()]
     unknown = {name: max(found[name] for found in of_rulers) for name in texts.pairs if rulers}
     shares = [f"{name} {share:.1%}" for name, share in unknown.items() if share >= NOTABLE]

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_engine()
         comparison = plan(args)
         check_commands(comparison)
-        directions = 2 * len(read_parallel_texts(args.pairs or None).pairs) if args.measures_kept else 0
+        directions = 2 * len(read_parallel_texts(args.pairs or None).pairs) if not args.without_retrieval else 0
         folder = args.output_dir.resolve()
         done = sum(marker(folder, name).is_file() for name in comparison.graph)
         print(described(comparison, done), flush=True)

@@ -39,10 +39,10 @@ class ComparisonArguments:
         seeds: that are scored.
         choosing_seed: of the runs that settings are chosen by.
         choosing_share: of the budget that such a run takes.
-        gradient_computations: of each scored run.
+        max_gradient_computations: of each scored run.
         interpolate: how much of the way from the start the encoder is put, to score it there too.
         pairs: of parallel sentences, `name=source,target`; empty for the bundled ones.
-        measures_kept: whether retrieval is measured.
+        without_retrieval: whether what the encoder still knows is not measured.
         jobs: runs at the same time.
         executor: Snakemake's; `None` for this machine.
         output_dir: of all that is written.
@@ -58,10 +58,10 @@ class ComparisonArguments:
     seeds: Sequence[int]
     choosing_seed: int
     choosing_share: float
-    gradient_computations: int
+    max_gradient_computations: int
     interpolate: Sequence[float]
     pairs: Sequence[str]
-    measures_kept: bool
+    without_retrieval: bool
     jobs: int
     executor: str | None
     output_dir: Path
@@ -105,25 +105,14 @@ def parse(argv: Sequence[str]) -> ComparisonArguments:
             "Methods are compared at equal gradient computations: give --max_gradient_computations. An epoch has "
             "⌈number of training examples / batch size⌉ of them, whatever the method."
         )
-    choosing_seed = max(args.seeds) + 1 if args.choosing_seed is None else args.choosing_seed
     made = ComparisonArguments(
-        script=find_script(args.script),
-        passed_on=passed_on,
-        methods=args.methods,
-        learning_rates=args.learning_rates,
-        inner_steps=args.inner_steps,
-        outer_learning_rates=args.outer_learning_rates,
-        seeds=args.seeds,
-        choosing_seed=choosing_seed,
-        choosing_share=args.choosing_share,
-        gradient_computations=_whole(budget),
-        interpolate=args.interpolate,
-        pairs=args.pairs,
-        measures_kept=not args.without_retrieval,
-        jobs=args.jobs,
-        executor=args.executor,
-        output_dir=args.output_dir,
-        dry_run=args.dry_run,
+        **vars(args)
+        | {
+            "script": find_script(args.script),
+            "passed_on": passed_on,
+            "choosing_seed": max(args.seeds) + 1 if args.choosing_seed is None else args.choosing_seed,
+            "max_gradient_computations": _whole(budget),
+        }
     )
     _check(made)
     return made
@@ -212,7 +201,7 @@ def _check(args: ComparisonArguments) -> None:
         "--outer_learning_rates": (not all(0 < rate <= 1 for rate in args.outer_learning_rates), "must be in (0, 1]"),
         "--interpolate": (not all(0 < weight < 1 for weight in args.interpolate), "must lie between 0 and 1"),
         "--jobs": (args.jobs < 1, "must be at least 1"),
-        "--max_gradient_computations": (args.gradient_computations < 2, "must be at least 2"),
+        "--max_gradient_computations": (args.max_gradient_computations < 2, "must be at least 2"),
     }  # fmt: skip
     if args.interpolate and ("--use_peft" in args.passed_on or args.value_of("use_peft")):
         raise InputError(

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from ..analysis.labels import SYMBOLS
 from ..errors import InputError
 from ..methods import method_class
 from ..methods.outer_loop import OuterLoopMixin
 from ..methods.reptile import ReptileMixin
-from ..training.setting import settings_of
-from ..training.training_args import MultiTaskTrainingArguments
 from .arguments import ComparisonArguments
 
-SYMBOLS = {name: one.symbol or name for name, one in settings_of(MultiTaskTrainingArguments).items()}
-SYMBOLS |= {"learning_rate": "α"}
 TRAJECTORIES = (10, 30)
 """Outer updates of a run, for which K is a share of the budget."""
 
@@ -85,7 +82,7 @@ def _candidate(text: str, args: ComparisonArguments) -> Candidate:
     given = {part[2:].partition("=")[0] for part in own if part.startswith("--")}
     if taken := given & {"seed", "method", "max_steps", "max_gradient_computations", "output_dir"}:
         raise InputError(f"--methods {text!r}: a comparison sets --{min(taken)} itself.")
-    choosing = max(1, int(args.gradient_computations * args.choosing_share))
+    choosing = max(1, int(args.max_gradient_computations * args.choosing_share))
     varied: dict[str, list[tuple[str, str]]] = {}
     if "learning_rate" not in given:
         varied["learning_rate"] = [(f"{rate:g}", f"{rate:g}") for rate in args.learning_rates]
@@ -96,7 +93,7 @@ def _candidate(text: str, args: ComparisonArguments) -> Candidate:
                 varied["inner_steps"] = [(str(number), str(number)) for number in args.inner_steps]
             elif not is_reptile:
                 varied["inner_steps"] = [
-                    (str(max(1, choosing // updates)), str(max(1, args.gradient_computations // updates)))
+                    (str(max(1, choosing // updates)), str(max(1, args.max_gradient_computations // updates)))
                     for updates in TRAJECTORIES
                 ]
         if "outer_learning_rate" not in given and not is_reptile:

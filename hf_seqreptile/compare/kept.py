@@ -4,7 +4,6 @@ import argparse
 import json
 import shlex
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..experiments.run_node import COMMAND_FILE, run_script
 from ..json_text import parse_json
 from ..models.multi_head_folder import ENCODER, heads_in
 from ..problems.image_classification import ImageClassification
-from ..scores import SPLITS
+from ..scores import SCORES_FILE, SCORES_JSON, SPLITS
 
 START_FILE = "start.json"
 """In an experiment's folder: what the start knows."""
@@ -78,14 +77,18 @@ def score_pulled_back(run: Path, weight: float, start: Encoder) -> dict[str, Any
         start: what the run started from, whole.
     """
     _, *argv = shlex.split((run / COMMAND_FILE).read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory(prefix="pulled-back-", dir=run.parent.parent) as temporary:
-        folder = Path(temporary) / "model"
+    folder = run.parent.parent / f"pulled-back-{run.name}"
+    # What a killed process left.
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
         write_pulled_back(run, folder, weight, start)
-        for stale in ("scores.json", "scores.md"):
+        for stale in (SCORES_JSON, SCORES_FILE):
             (folder / stale).unlink(missing_ok=True)
         own = ["--do_train", "False", "--eval_strategy", "no", "--model_name_or_path", str(folder)]
         run_script([*argv, *own, "--trim_vocabulary", "False", "--output_dir", str(folder)])
         return own_scores(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def own_scores(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..analysis.runs import SavedRun, read_run
 from ..errors import InputError
 from ..experiments.graph import run_folder, why_diverged
-from ..experiments.run_node import best_of
+from ..experiments.run_node import best_of, counted_tasks
 from ..json_text import parse_json
 from ..metrics.example_sums import ExampleSums, read_example_sums
 from ..scores import AVERAGE, SPLITS, Metric
@@ -268,10 +268,8 @@ def _grid(comparison: Comparison, folder: Path) -> list[Point]:
             if why_diverged(folder, name) is not None:
                 continue
             run = read_run(_folder(folder, name))
-            tasks = _shared_tasks([run], "validation")
             settings = label_of("", comparison.graph[name].choice).removeprefix(", ")
-            counted = [task for task in tasks if task not in run.zero_shot] or tasks
-            points += _of_runs(one.label, settings, [run], "validation", counted)
+            points += _of_runs(one.label, settings, [run], "validation", counted_tasks(run))
     return points
 
 

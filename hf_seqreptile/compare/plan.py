@@ -39,7 +39,7 @@ def plan(args: ComparisonArguments) -> Comparison:
         InputError: methods that cannot be compared.
     """
     made = candidates(args)
-    budget = args.gradient_computations
+    budget = args.max_gradient_computations
     at_choice = max(1, int(budget * args.choosing_share))
     nodes: list[Node] = []
     choosing: dict[str, list[str]] = {}
@@ -115,11 +115,11 @@ def described(comparison: Comparison, done: int) -> str:
         number = len(comparison.choosing[one.label])
         chosen = f"{number} runs choose among {settings}" if number else f"settings: {settings or 'as given'}"
         lines.append(f"  {one.label:<{width}}  {chosen}; {len(args.seeds)} scored")
-    at_choice = max(1, int(args.gradient_computations * args.choosing_share))
+    at_choice = max(1, int(args.max_gradient_computations * args.choosing_share))
     total = sum(node.cost for node in comparison.graph.values())
     choosing = f" Each choosing run: {at_choice:,} (seed {args.choosing_seed}), on validation data."
     lines += [
-        f"  Each scored run: {args.gradient_computations:,} gradient computations (seeds "
+        f"  Each scored run: {args.max_gradient_computations:,} gradient computations (seeds "
         f"{', '.join(map(str, args.seeds))}).{choosing if any(comparison.choosing.values()) else ''}",
         f"  Altogether {len(comparison.graph)} runs, {total:,} gradient computations; {done} are done. The time left "
         f"is shown from the first run's end on.",
@@ -139,10 +139,10 @@ def _common(args: ComparisonArguments, budget: int, seed: int, name: str) -> lis
 
 def _then(args: ComparisonArguments, one: Candidate) -> list[list[str]]:
     """What is measured after a run; of STL's models nothing, which are one a task."""
-    if one.method == "stl" or not (args.measures_kept or args.interpolate):
+    if one.method == "stl" or (args.without_retrieval and not args.interpolate):
         return []
     pairs = ["--pairs", *args.pairs] if args.pairs else []
     weights = ["--interpolate", *(f"{weight:g}" for weight in args.interpolate)] if args.interpolate else []
     model: Any = args.value_of("model_name_or_path")
-    without = [] if args.measures_kept else ["--without_retrieval"]
+    without = ["--without_retrieval"] if args.without_retrieval else []
     return [["hf_seqreptile.compare.kept", "RUN", "--base_model", str(model), *pairs, *weights, *without]]

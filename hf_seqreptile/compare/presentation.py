@@ -133,7 +133,7 @@ def as_json(outcome: Outcome, comparison: Comparison) -> dict[str, Any]:
         "split": outcome.split,
         "metric": outcome.metric.as_json(),
         "groups": {name: list(tasks) for name, tasks in outcome.groups.items()},
-        "gradient_computations": args.gradient_computations,
+        "gradient_computations": args.max_gradient_computations,
         "choosing": {"share": args.choosing_share, "seed": args.choosing_seed},
         "start_kept": outcome.start_kept,
         "methods": [_method_as_json(one) for one in outcome.methods],

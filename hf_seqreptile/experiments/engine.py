@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import InputError
-from .graph import LOGS, Graph, marker, write_graph
+from .graph import LOGS, NODES, Graph, marker, write_graph
 
 ENGINE = "snakemake"
 SNAKEFILE = Path(__file__).with_name("Snakefile")
@@ -70,7 +70,7 @@ def run_graph(graph: Graph, folder: Path, jobs: int = 1, executor: str | None = 
 
 def _forget_changed(graph: Graph, folder: Path) -> None:
     """Take away the markers of nodes that are no longer there."""
-    for path in (folder / "nodes").glob("*.json"):
+    for path in (folder / NODES).glob("*.json"):
         if path.stem not in graph:
             path.unlink()
 

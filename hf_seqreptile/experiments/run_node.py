@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from importlib import import_module
 from pathlib import Path
+from statistics import fmean
 
 from filelock import FileLock
 
@@ -30,20 +31,21 @@ FINISHED_FILE = "experiment_run.json"
 """In a run's folder: that the script has ended well, and how long it took."""
 
 
-def validation_score(run: SavedRun) -> float:
-    """What settings are chosen by: the mean validation score of the tasks that were trained on.
-
-    Where all that was evaluated is zero-shot, their mean.
+def counted_tasks(run: SavedRun) -> list[str]:
+    """The tasks that settings are chosen by: those trained on; where all that was validated is zero-shot, all.
 
     Raises:
         InputError: the run has no validation scores.
     """
-    scores = run.scores.get("validation", {}).get(run.method, {})
-    tasks = [task for task in scores if task != AVERAGE]
-    counted = [task for task in tasks if task not in run.zero_shot] or tasks
-    if not counted:
+    tasks = [task for task in run.scores.get("validation", {}).get(run.method, {}) if task != AVERAGE]
+    if not tasks:
         raise InputError(f"{run.folder} has no validation scores to choose by.")
-    return sum(scores[task] for task in counted) / len(counted)
+    return [task for task in tasks if task not in run.zero_shot] or tasks
+
+
+def validation_score(run: SavedRun) -> float:
+    """What settings are chosen by: the mean validation score of [`counted_tasks`]."""
+    return fmean(run.scores["validation"][run.method][task] for task in counted_tasks(run))
 
 
 def best_of(names: Sequence[str], folder: Path) -> str:

@@ -69,7 +69,6 @@ class MultiTaskMixin(DrawingMixin):
         self.check_set_up()
         if self.pop_callback(ProgressCallback):
             self.add_callback(TaskProgressCallback)
-        self._sampler = self._epoch_in_progress = self._resumed_in = None
 
     def check_set_up(self) -> None:
         """As in the parent; refuses settings of another method, and what the method cannot run on."""
