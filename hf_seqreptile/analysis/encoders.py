@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from ..errors import InputError
-from ..models.multi_head_folder import encoder_folder
 from ..models.offline_encoder import OFFLINE_ENCODER, build_offline_encoder
+from ..models.run_encoder import encoder_folder
 from .groups import Group
 from .runs import SavedRun
 

@@ -17,7 +17,8 @@ from transformers.pytorch_utils import Conv1D
 from ..errors import InputError
 from ..ranges import AT_LEAST_1, POSITIVE, Range, check_ranges
 from .multi_head import MultiHeadModel, multi_head
-from .multi_head_folder import ADAPTER_WEIGHTS, ENCODER, replace_heads
+from .multi_head_folder import ADAPTER_WEIGHTS, ENCODER, heads_in, replace_heads
+from .run_encoder import run_of
 
 ADAPTER_CONFIG = "adapter_config.json"
 MODEL_CONFIG = "model_config.json"
@@ -70,6 +71,13 @@ def check_lora_arguments(args: LoraArguments, will_train: bool) -> None:
         raise InputError(
             "--use_peft makes adapters to train, and there is no --do_train; remove it. To evaluate the adapters of a "
             "finished folder, give that as --model_name_or_path."
+        )
+    path = str(getattr(args, "model_name_or_path", None))
+    if (run := run_of(path)) is not None and heads_in(run) is None:
+        raise InputError(
+            f"--use_peft: adapters name the folder of their model, and {path} is none: {run} has its encoder and its "
+            f"head together. Save the encoder on its own, by AutoModel.from_pretrained({str(run)!r}) and "
+            f"save_pretrained, and the tokenizer beside it."
         )
     check_ranges(args, _RANGES)
     if importlib.util.find_spec("peft") is None:

@@ -7,6 +7,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Pr
 
 from ..errors import InputError
 from .loading import MODEL, ModelArguments, check_model_arguments, from_pretrained, load_config, load_weights
+from .run_encoder import encoder_folder, without_head
 
 _TIMM = "timm_wrapper"
 
@@ -28,12 +29,13 @@ def load_image_model(
         InputError: no such model, or one whose classifier is a part of its encoder.
     """
     path = check_model_arguments(args)
-    if _model_type(args.config_name or path, args) == _TIMM:
+    if _model_type(args.config_name or encoder_folder(path), args) == _TIMM:
         raise _inseparable(path, "transformers' wrapper of timm")
-    config, hub = load_config(args, path, will_train)
-    argument, place = ("image_processor_name", processor_name) if processor_name else (MODEL, path)
-    processor = from_pretrained(argument, AutoImageProcessor, place, **hub)
-    model = load_weights(AutoModelForImageClassification, args, path, config, labels, hub, will_train)
+    with without_head(path, args.trust_remote_code) as folder:
+        config, hub = load_config(args, folder, will_train)
+        argument, place = ("image_processor_name", processor_name) if processor_name else (MODEL, folder)
+        processor = from_pretrained(argument, AutoImageProcessor, place, **hub)
+        model = load_weights(AutoModelForImageClassification, args, folder, config, labels, hub, will_train)
     encoder = {id(p) for p in model.base_model.parameters()}
     if all(id(p) in encoder for p in model.parameters()):
         raise _inseparable(path, type(model).__name__)

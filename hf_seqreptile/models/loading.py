@@ -14,21 +14,25 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
     AutoModelForQuestionAnswering,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
 from ..json_text import parse_json
 from .adapters import MODEL_CONFIG, LoraArguments, merged
-from .class_head import load_with_labels
-from .multi_head_folder import ENCODER, encoder_folder, heads_in
+from .class_head import label_names, load_with_labels
+from .multi_head_folder import ENCODER, heads_in, holds_model
 from .offline_encoder import OFFLINE_ENCODER, build_offline_encoder
+from .run_encoder import encoder_folder, without_head
 from .word_tokens import load_for_words
 
 logger = logging.getLogger(__name__)
@@ -74,22 +78,30 @@ class ModelArguments(LoraArguments):
         return {}
 
 
-def load_head(args: ModelArguments, head: str, will_train: bool = True) -> ModelArguments:
-    """The arguments for one head of several: of a folder with several heads, the folder of that head.
+def load_head(
+    args: ModelArguments, head: str, fits: Callable[[PreTrainedConfig], bool], will_train: bool = True
+) -> ModelArguments:
+    """The arguments for one head of several: of a finished run, the folder of that head.
 
-    A head that the folder does not have is new, on its encoder, and a warning tells.
+    A head that the run does not have is new, on its encoder, and a warning tells. The head of a run with a single one
+    goes on where it fits.
 
     Args:
         args: which model.
         head: its name.
+        fits: whether a model of this configuration has such a head, for the same labels.
         will_train: whether a new head would learn anything.
 
     Raises:
-        InputError: the folder does not have the head, which will not be trained.
+        InputError: the run does not have the head, which will not be trained.
     """
-    path = str(args.model_name_or_path)
-    heads = heads_in(Path(path))
+    path = Path(str(args.model_name_or_path))
+    heads = heads_in(path)
     if heads is None:
+        if will_train and holds_model(path) and (path / CONFIG_NAME).is_file():
+            config = _load_config(args, str(path))
+            if not _is_pretrained(config) and not fits(config):
+                return dataclasses.replace(args, model_name_or_path=str(path / ENCODER))
         return args
     if head not in heads:
         lacks = f"--{MODEL} {path} has no head {head!r}, only {', '.join(heads)}"
@@ -99,7 +111,40 @@ def load_head(args: ModelArguments, head: str, will_train: bool = True) -> Model
                 f"`head` a task has."
             )
         logger.warning("%s: it begins anew, on the encoder.", lacks)
-    return dataclasses.replace(args, model_name_or_path=str(Path(path) / (head if head in heads else ENCODER)))
+    return dataclasses.replace(args, model_name_or_path=str(path / (head if head in heads else ENCODER)))
+
+
+def has_head(
+    config: PreTrainedConfig, auto_class: Any, labels: Sequence[str] | None, problem_type: ProblemType | None
+) -> bool:
+    """Whether a model has a head of a kind, for these labels.
+
+    Args:
+        config: of the model.
+        auto_class: the `AutoModelFor…` of the kind.
+        labels: names of the classes; `None` for a kind without.
+        problem_type: as in [`load_model`].
+    """
+    if config.architectures != [_architecture(auto_class, config)]:
+        return False
+    if problem_type == "regression" or config.problem_type == "regression":
+        return problem_type == config.problem_type
+    own = {label.strip().casefold() for label in label_names(config)}
+    return labels is None or own == {label.strip().casefold() for label in labels}
+
+
+def _is_pretrained(config: PreTrainedConfig) -> bool:
+    """Whether the model has no head but that of its pretraining."""
+    kinds = (AutoModel, AutoModelForMaskedLM, AutoModelForPreTraining)
+    return any(config.architectures == [_architecture(kind, config)] for kind in kinds)
+
+
+def _architecture(auto_class: Any, config: PreTrainedConfig) -> str | None:
+    """The name of the model that an `AutoModel…` makes of a configuration; `None` where there is none."""
+    kind = auto_class._model_mapping.get(type(config), None)
+    # Some have several, of which the first is the usual one.
+    kind = kind[0] if isinstance(kind, tuple) else kind
+    return None if kind is None else kind.__name__
 
 
 def load_model(
@@ -129,14 +174,14 @@ def load_model(
     path = check_model_arguments(args)
     if path == OFFLINE_ENCODER:
         path = str(build_offline_encoder(texts() if args.trim_vocabulary else None))
-    config, hub = load_config(args, path, will_train)
-    if auto_class is AutoModelForQuestionAnswering:
-        _set_start_and_end(config, path, will_train)
-    if problem_type is not None:
-        _set_problem_type(config, problem_type, path, will_train)
-    tokenizer = _load_tokenizer(args, path, config, hub)
-
-    model = load_weights(auto_class, args, path, config, labels, hub, will_train)
+    with without_head(path, args.trust_remote_code) as folder:
+        config, hub = load_config(args, folder, will_train)
+        if auto_class is AutoModelForQuestionAnswering:
+            _set_start_and_end(config, path, will_train)
+        if problem_type is not None:
+            _set_problem_type(config, problem_type, path, will_train)
+        tokenizer = _load_tokenizer(args, folder, config, hub)
+        model = load_weights(auto_class, args, folder, config, labels, hub, will_train)
     tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))
     return model, tokenizer
 

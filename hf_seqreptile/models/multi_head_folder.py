@@ -65,11 +65,6 @@ def replace_heads(folder: Path, heads: Sequence[str], write: Callable[[Path], No
             (new / name).rename(folder / name)
 
 
-def encoder_folder(folder: str) -> str:
-    """The folder that `AutoModel` loads the encoder of a finished model from; anything else stays as it is."""
-    return str(Path(folder) / ENCODER) if heads_in(Path(folder)) is not None else folder
-
-
 def check_head_name(name: str) -> str:
     """Return `name` if a folder of an output folder can be called that.
 

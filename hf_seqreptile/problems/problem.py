@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.trainer_utils import PredictionOutput
 
 from ..data import DataArguments
@@ -15,7 +15,7 @@ from ..data.load import check_data_arguments, load_all_rows, take_samples
 from ..errors import InputError
 from ..metrics.example_sums import ExampleSums
 from ..models.class_head import add_unpredicted, label_names
-from ..models.loading import ModelArguments, ProblemType, load_model
+from ..models.loading import ModelArguments, ProblemType, has_head, load_model
 from ..scores import Metric
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,10 @@ class Problem(ABC):
                 add_unpredicted(model, self.labels_beside(label_names(model.config)))
             self.use_labels(label_names(model.config))
         return model, tokenizer
+
+    def has_head(self, config: PreTrainedConfig) -> bool:
+        """Whether a model of this configuration has a head for the problem, with the same labels."""
+        return has_head(config, self.auto_model, self.labels, self.problem_type)
 
     def for_trainer(self, tokenizer: Any) -> dict[str, Any]:
         """What a trainer is given beside model, arguments and features."""

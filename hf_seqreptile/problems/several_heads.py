@@ -125,7 +125,7 @@ class SeveralHeads(Problem):
         models, tokenizers = {}, {}
         for head, problem in self.problems.items():
             own = _arguments_for(problem, args)
-            own = own if self._has_one_head else load_head(own, head, will_train)
+            own = own if self._has_one_head else load_head(own, head, problem.has_head, will_train)
             models[head], tokenizers[head] = problem.load_model(own, texts, will_train)
         self._of_task = {}
         if self._has_one_head:

@@ -22,7 +22,8 @@ from transformers import (
 
 from hf_seqreptile import InputError
 from hf_seqreptile.models.multi_head import MultiHeadModel, multi_head
-from hf_seqreptile.models.multi_head_folder import check_head_name, encoder_folder, heads_in, holds_model
+from hf_seqreptile.models.multi_head_folder import check_head_name, heads_in, holds_model
+from hf_seqreptile.models.run_encoder import encoder_folder
 from tests import heads, tiny
 
 TEXT = {
