@@ -86,7 +86,7 @@ class Multitask(SeveralHeads):
             InputError: a mistake in the file or in the data; a split that no task has.
         """
         entries = args.entries()
-        of_entries = [_rows(entry, splits, cache_dir, token) for entry in entries]
+        of_entries = [rows_of_entry(entry, splits, cache_dir, token) for entry in entries]
         rows = _together(of_entries, splits)
         for split in splits:
             if not rows[split]:
@@ -130,8 +130,8 @@ def _own_arguments(entries: Sequence[TaskEntry]) -> dict[str, Any]:
     return {entry.name: entry.args for entry in entries}
 
 
-def _rows(
-    entry: TaskEntry, splits: Sequence[str], cache_dir: str | None, token: str | bool | None
+def rows_of_entry(
+    entry: TaskEntry, splits: Sequence[str], cache_dir: str | None = None, token: str | bool | None = None
 ) -> dict[str, dict[str, Dataset]]:
     """All rows of a task, by split and its name; a dataset may lack some of the splits."""
 

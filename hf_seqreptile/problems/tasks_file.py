@@ -36,6 +36,7 @@ class TaskEntry:
         metric: the name of its main metric; `None` for that of the problem.
         batch_size: examples of a micro-batch on each process; `None` for the run's.
         weight: its share of the draws, beside the other tasks' weights; `None` for one that follows from sizes.
+        zero_shot: whether its training data, where it has some, is left alone.
     """
 
     name: str
@@ -45,20 +46,24 @@ class TaskEntry:
     metric: str | None = None
     batch_size: int | None = None
     weight: float | None = None
+    zero_shot: bool = False
 
     def has(self, split: str) -> bool:
-        """Whether the entry names data of a split; a dataset is taken to have all of them."""
+        """Whether the entry names data of a split that is used; a dataset is taken to have all of them."""
+        if split == "train" and self.zero_shot:
+            return False
         return self.args.dataset_name is not None or self.args.names_local(split)
 
 
-OWN = {"problem": str, "head": str, "metric": str, "batch_size": int, "weight": float}
+OWN = {"problem": str, "head": str, "metric": str, "batch_size": int, "weight": float, "zero_shot": bool}
 
 
 def read_tasks_file(path: Path) -> list[TaskEntry]:
     """The entries of a tasks' file (YAML 1.2 or JSON): a mapping from each task's name to its keys.
 
-    `problem` is one of [`PROBLEMS`]; `head` (default: the problem's name), `metric`, `batch_size` and `weight` are
-    optional; all other keys are the data arguments of the problem's script. Paths are relative to the file's folder.
+    `problem` is one of [`PROBLEMS`]; `head` (default: the problem's name), `metric`, `batch_size`, `weight` and
+    `zero_shot` are optional; all other keys are the data arguments of the problem's script. Paths are relative to the
+    file's folder.
 
     Raises:
         InputError: the file cannot be read; an unknown problem or key; a value of another type; or tasks that share a
@@ -67,13 +72,23 @@ def read_tasks_file(path: Path) -> list[TaskEntry]:
     content = read_mapping(path, "tasks' file", WANTED)
     if not content:
         raise InputError(f"The tasks' file {path} must hold {WANTED}.")
-    entries = [_entry(path, name, keys) for name, keys in content.items()]
+    entries = [read_entry(path, name, keys, f"{path}, task {name!r}") for name, keys in content.items()]
     _check_heads(path, entries)
     return entries
 
 
-def _entry(path: Path, name: Any, keys: Any) -> TaskEntry:
-    where = f"{path}, task {name!r}"
+def read_entry(path: Path, name: Any, keys: Any, where: str) -> TaskEntry:
+    """One entry of a tasks' file.
+
+    Args:
+        path: of the file.
+        name: of the task.
+        keys: of the entry.
+        where: it stands, for messages.
+
+    Raises:
+        InputError: as [`read_tasks_file`].
+    """
     if not isinstance(name, str):
         raise InputError(f"{where}: the name of a task is a text; put it into quotes.")
     check_task_name(name, where)
@@ -94,6 +109,8 @@ def _entry(path: Path, name: Any, keys: Any) -> TaskEntry:
     data = {key: _typed(where, key, keys[key], hints[key]) for key in known if key in keys}
     files = problem.arguments.files_of_splits.values()
     data |= {key: [_located(path, name, where, key, data[key])] for key in files if key in data}
+    if data.get("glue_dir"):
+        data["glue_dir"] = str(path.parent / data["glue_dir"])
     if "dataset_name" in data:
         data["dataset_name"] = _dataset(path, name, where, data["dataset_name"])
     try:
