@@ -115,6 +115,17 @@ class SavedRun:
         """The final score, as a fraction, of one task or on average; `None` where there is none."""
         return self.scores.get(split, {}).get(self.method, {}).get(task)
 
+    def needed_score(self, split: str, task: str) -> float:
+        """As [`score`], of one task.
+
+        Raises:
+            InputError: there is none.
+        """
+        score = self.score(split, task)
+        if score is None:
+            raise InputError(f"{self.folder} has no {split} score of {task!r}.")
+        return score
+
 
 _DEFAULTS: dict[str, Any] = {
     f.name: f.default if f.default_factory is MISSING else f.default_factory()

@@ -1,13 +1,13 @@
 """The command line of a comparison: its own arguments, and those that it passes on to a script."""
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..experiments.commands import find_script
 from ..yaml_text import read_mapping
 
 EPILOG = """example:
@@ -116,20 +116,6 @@ def parse(argv: Sequence[str]) -> ComparisonArguments:
     )
     _check(made)
     return made
-
-
-def find_script(name: str) -> str:
-    """The path of a script: a file, or one that was installed with this package.
-
-    Raises:
-        InputError: there is no such script.
-    """
-    found = name if Path(name).is_file() else shutil.which(name)
-    if found is None:
-        raise InputError(
-            f"There is no script {name}. Give the path of one of this package's, such as run_ner.py, or of your own."
-        )
-    return str(Path(found).resolve())
 
 
 def make_parser() -> argparse.ArgumentParser:

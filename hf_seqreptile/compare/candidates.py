@@ -1,13 +1,12 @@
 """The methods of a comparison and the settings that each is given to choose from."""
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ..analysis.labels import SYMBOLS
 from ..errors import InputError
+from ..experiments.names import label_of, slug
 from ..methods import method_class
 from ..methods.outer_loop import OuterLoopMixin
 from ..methods.reptile import ReptileMixin
@@ -40,24 +39,6 @@ class Candidate:
     def slug(self) -> str:
         """The label, for files."""
         return slug(self.label)
-
-
-def label_of(method: str, arguments: Sequence[str]) -> str:
-    """A method with its arguments by their symbols: `seq_reptile, K=20, η=0.5`."""
-    named: list[list[str]] = []
-    for part in arguments:
-        if part.startswith("--"):
-            name, _, value = part[2:].partition("=")
-            named.append([SYMBOLS.get(name, name), *([value] if value else [])])
-        elif named:
-            named[-1].append(part)
-    return ", ".join([method, *("=".join([name, *([" ".join(values)] if values else [])]) for name, *values in named)])
-
-
-def slug(text: str) -> str:
-    """A text as a part of a file's name."""
-    text = text.replace("α", "lr").replace("η", "eta")
-    return re.sub(r"[^\w.=+]+", "-", text).strip("-")
 
 
 def candidates(args: ComparisonArguments) -> list[Candidate]:

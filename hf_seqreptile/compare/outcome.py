@@ -10,13 +10,13 @@ import numpy as np
 
 from ..analysis.runs import SavedRun, read_run
 from ..errors import InputError
+from ..experiments.differences import Estimate, estimate, holm, mean_or_difference
 from ..experiments.graph import run_folder, why_diverged
+from ..experiments.names import label_of
 from ..experiments.run_node import best_of, counted_tasks
 from ..json_text import parse_json
-from ..metrics.example_sums import ExampleSums, read_example_sums
-from ..scores import AVERAGE, SPLITS, Metric
-from .candidates import label_of
-from .differences import Estimate, estimate, holm, resampled_means
+from ..metrics.example_sums import ExampleSums, sums_of_run
+from ..scores import AVERAGE, Metric
 from .kept import KEPT_FILE
 from .plan import Comparison
 
@@ -124,7 +124,8 @@ def read_outcome(comparison: Comparison) -> Outcome:
     groups = _groups(every, tasks)
     main = next(iter(groups))
     sums = {
-        label: {seed: _sums(run.folder, split) for seed, run in by_seed.items()} for label, by_seed in runs.items()
+        label: {seed: sums_of_run(run.folder, split) for seed, run in by_seed.items()}
+        for label, by_seed in runs.items()
     }
     first = comparison.candidates[0].label
     methods: list[MethodOutcome] = []
@@ -140,7 +141,7 @@ def read_outcome(comparison: Comparison) -> Outcome:
                 of_groups,
                 against,
                 None,
-                {task: fmean(_score(run, split, task) for run in runs[one.label].values()) for task in tasks},
+                {task: fmean(run.needed_score(split, task) for run in runs[one.label].values()) for task in tasks},
                 _kept(list(runs[one.label].values())),
                 _steps(next(iter(runs[one.label].values()))),
             )
@@ -189,13 +190,6 @@ def _groups(runs: Sequence[SavedRun], tasks: Sequence[str]) -> dict[str, list[st
     return {name: own for name, own in groups.items() if own}
 
 
-def _score(run: SavedRun, split: str, task: str) -> float:
-    score = run.score(split, task)
-    if score is None:
-        raise InputError(f"{run.folder} has no {split} score of {task!r}.")
-    return score
-
-
 def _estimate(
     runs: Mapping[str, Mapping[int, SavedRun]],
     sums: Mapping[str, Mapping[int, Mapping[str, ExampleSums]]],
@@ -205,22 +199,13 @@ def _estimate(
 ) -> Estimate:
     """The mean over tasks and seeds of one method's scores, or its difference to another's."""
     by_seed = [
-        np.array([fmean(_score(run, split, task) for task in tasks) for run in runs[label].values()])
+        np.array([fmean(run.needed_score(split, task) for task in tasks) for run in runs[label].values()])
         for label in labels
     ]
-    resamples = [
-        resampled_means({task: [own[task] for own in sums[label].values() if task in own] for task in tasks})
-        for label in labels
+    of_tasks = [
+        {task: [own[task] for own in sums[label].values() if task in own] for task in tasks} for label in labels
     ]
-    if any(one is None for one in resamples):
-        return estimate(by_seed, None)
-    of_one = resamples[0] - (resamples[1] if len(labels) > 1 else 0.0)  # type: ignore[operator]
-    return estimate(by_seed, float(np.var(of_one, ddof=1)))
-
-
-def _sums(folder: Path, split: str) -> dict[str, ExampleSums]:
-    """What the run wrote of each task's examples; STL's models lie in folders of their own."""
-    return dict(read_example_sums(path) for path in sorted(folder.rglob(f"{SPLITS[split]}_example_sums*.json")))
+    return mean_or_difference(by_seed, of_tasks)
 
 
 def _corrected(methods: Sequence[MethodOutcome]) -> list[MethodOutcome]:
@@ -294,7 +279,7 @@ def _of_runs(label: str, settings: str, runs: Sequence[SavedRun], split: str, ta
         if any(value is None for value in known):
             continue
         if weight == "1":
-            scores = [fmean(_score(run, split, task) for task in tasks) for run in runs]
+            scores = [fmean(run.needed_score(split, task) for task in tasks) for run in runs]
         else:
             scores = [fmean(own[weight]["scores"][split][task] for task in tasks) for own in kept]
         kept_of_runs = [value for value in known if value is not None]

@@ -1,16 +1,15 @@
 """A comparison as a graph of runs: some to choose settings by, then those that are scored."""
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..experiments.commands import why_refused
 from ..experiments.graph import Graph, Node, make_graph
-from ..experiments.run_node import run_script
+from ..experiments.names import label_of, slug
 from .arguments import ComparisonArguments
-from .candidates import Candidate, candidates, label_of, slug
+from .candidates import Candidate, candidates
 
 
 @dataclass(frozen=True)
@@ -83,21 +82,9 @@ def check_commands(comparison: Comparison) -> None:
         if node.best_of and not node.name.endswith(f"seed{comparison.args.seeds[0]}"):
             continue
         for choice in choices:
-            argv = [
-                node.script,
-                *node.arguments,
-                *choice,
-                "--dry_run",
-                "--output_dir",
-                str(comparison.args.output_dir),
-            ]
-            said, errors = io.StringIO(), io.StringIO()
-            try:
-                with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
-                    run_script(argv)
-            except SystemExit as end:
-                reason = errors.getvalue().strip().removeprefix("error: ") or f"it ended with code {end.code}"
-                raise InputError(f"{node.name} cannot run: {reason}") from end
+            argv = [node.script, *node.arguments, *choice, "--output_dir", str(comparison.args.output_dir)]
+            if (reason := why_refused(argv)) is not None:
+                raise InputError(f"{node.name} cannot run: {reason}")
 
 
 def described(comparison: Comparison, done: int) -> str:

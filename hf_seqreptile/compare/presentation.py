@@ -1,7 +1,6 @@
 """A comparison's outcome in words, as tables, as a figure and as JSON."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +13,13 @@ from ..analysis.drawing import label_axes, new_figure
 from ..analysis.groups import group_by_setting
 from ..analysis.results import Result, write_results
 from ..durable import write_whole
+from ..experiments.differences import Estimate
+from ..experiments.words import interval, percent
 from ..plots import line_look, literal
 from ..report.files import write_report
 from ..report.page import Summary
 from ..report.tables import make_tables
 from ..scores import MISSING, escape_markdown, markdown_table
-from .differences import Estimate
 from .outcome import MethodOutcome, Outcome, Point
 from .plan import Comparison
 
@@ -101,22 +101,7 @@ def summary(outcome: Outcome) -> Summary:
         + ". tried: settings that it was chosen from. steps: optimizer steps, of equal gradient computations.",
         *outcome.notes,
     ]
-    return Summary(sentences(outcome), headers, rows, marked, notes)
-
-
-def interval(estimate: Estimate, signed: bool = False) -> str:
-    """`75.8 (74.9 to 76.6)`, in percent, within what a score can be; a difference with its sign."""
-    value = percent(estimate.value, signed)
-    if math.isnan(estimate.low):
-        return value
-    low, high = (estimate.low, estimate.high) if signed else (max(estimate.low, 0.0), min(estimate.high, 1.0))
-    return f"{value} ({percent(low, signed)} to {percent(high, signed)})"
-
-
-def percent(value: float, signed: bool = False) -> str:
-    """A fraction in percent, with one decimal."""
-    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
-    return text.replace("-", "−")
+    return Summary("What was found", sentences(outcome), headers, rows, marked, notes)
 
 
 def markdown(shown: Summary) -> str:
@@ -223,4 +208,4 @@ def write_outcome(outcome: Outcome, comparison: Comparison, pairs: int) -> list[
     runs = [run for one in outcome.methods for run in one.runs.values()]
     groups = group_by_setting(runs)
     files += write_results([frontier(outcome, pairs)], groups, folder)
-    return files + write_report(make_tables(runs), folder, shown)
+    return files + write_report(make_tables(runs), folder, [shown])

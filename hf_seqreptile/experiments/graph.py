@@ -20,6 +20,8 @@ LOGS = "logs"
 """The folder of what the runs printed."""
 LOCKS = "locks"
 """The folder of locks, each held by the process that works on a run."""
+PARENT = "PARENT"
+"""Among a node's arguments, alone or before `/`: the run that it follows."""
 _NAME = re.compile(r"\w[\w.=+-]*")
 
 
@@ -29,11 +31,12 @@ class Node:
 
     Args:
         name: of files; letters, digits and `_ . = + -`.
-        script: its path.
-        arguments: the script's, without `--output_dir`.
+        script: its path, or a module of this package that is a command, such as `hf_seqreptile.retrieval`.
+        arguments: the script's, without `--output_dir`. In them `PARENT` and `PARENT/…` stand for the run of `parent`.
         choice: arguments that are taken over where this node is the best of several; if its loss does not stay finite,
             it is none of them, and the others go on.
         best_of: nodes that run before; the `choice` of the one with the best validation score is added to `arguments`.
+        parent: a node that runs before, whose run this one begins with.
         then: functions `main(argv)` of modules of this package that are called after the run, in its process, each as
             its module's name and its arguments; `RUN` stands for the run's folder.
         cost: gradient computations, for the progress bar.
@@ -45,9 +48,15 @@ class Node:
     arguments: Sequence[str]
     choice: Sequence[str] = ()
     best_of: Sequence[str] = ()
+    parent: str | None = None
     then: Sequence[Sequence[str]] = ()
     cost: int = 1
     directory: str = field(default_factory=os.getcwd)
+
+    @property
+    def needs(self) -> list[str]:
+        """The nodes that run before."""
+        return [*self.best_of, *([] if self.parent is None else [self.parent])]
 
 
 Graph = Mapping[str, Node]
@@ -66,7 +75,7 @@ def make_graph(nodes: Sequence[Node]) -> Graph:
             raise InputError(f"A run cannot be called {node.name!r}: use letters, digits and _ . = + -.")
         if node.name in graph:
             raise InputError(f"Two runs are called {node.name!r}.")
-        if unknown := [name for name in node.best_of if name not in graph]:
+        if unknown := [name for name in node.needs if name not in graph]:
             raise InputError(f"{node.name!r} is to follow {unknown[0]!r}, which is not before it.")
         graph[node.name] = node
     return graph

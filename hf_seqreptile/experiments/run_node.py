@@ -1,9 +1,9 @@
 """`python -m hf_seqreptile.experiments.run_node NAME`: one run of an experiment, as the workflow engine starts it."""
 
 import argparse
+import hashlib
 import json
 import os
-import runpy
 import shlex
 import shutil
 import sys
@@ -21,9 +21,11 @@ from ..analysis.runs import SavedRun, read_run
 from ..digests import digest
 from ..durable import write_whole
 from ..errors import InputError
+from ..json_text import parse_json
 from ..scores import AVERAGE
 from ..training.draw_losses import NotFiniteLossError
-from .graph import LOCKS, LOGS, RUNS, Graph, Node, marker, read_graph, run_folder
+from .commands import run_script
+from .graph import LOCKS, LOGS, PARENT, RUNS, Graph, Node, marker, read_graph, run_folder
 
 COMMAND_FILE = "command.sh"
 """In a run's folder: what was run."""
@@ -79,8 +81,12 @@ def run_node(graph: Graph, name: str, folder: Path) -> Path:
     """
     node = graph[name]
     arguments = [*node.arguments, *(graph[best_of(node.best_of, folder)].choice if node.best_of else ())]
-    run = folder / RUNS / f"{name}-{digest(Path(node.script).name, arguments)[:8]}"
+    parent = None if node.parent is None else run_folder(folder, node.parent)
+    # Not the path, so that an experiment can be moved; the parent's name has the digest of its own arguments.
+    named = arguments if parent is None else _with_parent(arguments, Path(parent.name))
+    run = folder / RUNS / f"{name}-{digest(Path(node.script).name, named)[:8]}"
     run.mkdir(parents=True, exist_ok=True)
+    arguments = arguments if parent is None else _with_parent(arguments, parent)
     # A process that outlived its experiment may still work on it.
     (folder / LOCKS).mkdir(exist_ok=True)
     with (
@@ -90,7 +96,7 @@ def run_node(graph: Graph, name: str, folder: Path) -> Path:
     ):
         diverged = None
         if not (run / FINISHED_FILE).is_file():
-            diverged = _run_script(node, arguments, run)
+            diverged = _run_script(node, arguments, run, parent)
         for module, *argv in node.then if diverged is None else ():
             import_module(module).main([str(run) if part == "RUN" else part for part in argv])
     marker(folder, name).parent.mkdir(exist_ok=True)
@@ -99,14 +105,23 @@ def run_node(graph: Graph, name: str, folder: Path) -> Path:
     return run
 
 
-def _run_script(node: Node, arguments: Sequence[str], run: Path) -> str | None:
+def _with_parent(arguments: Sequence[str], parent: Path) -> list[str]:
+    """The arguments with the parent's run in them."""
+    return [
+        str(parent) + part.removeprefix(PARENT) if part == PARENT or part.startswith(f"{PARENT}/") else part
+        for part in arguments
+    ]
+
+
+def _run_script(node: Node, arguments: Sequence[str], run: Path, parent: Path | None) -> str | None:
     """Run the script; why it ended, where the loss of a run that others are chosen beside did not stay finite."""
     if not any(run.rglob("checkpoint-*")):
         # Nothing there can be continued, and a model without its last files would be in the way.
         shutil.rmtree(run)
         run.mkdir()
     argv = [node.script, *arguments, "--output_dir", str(run)]
-    (run / COMMAND_FILE).write_text(shlex.join(["python", *argv]) + "\n", encoding="utf-8")
+    command = ["python", *([] if Path(node.script).is_file() else ["-m"]), *argv]
+    (run / COMMAND_FILE).write_text(shlex.join(command) + "\n", encoding="utf-8")
     start = time.perf_counter()
     try:
         run_script(argv)
@@ -115,29 +130,31 @@ def _run_script(node: Node, arguments: Sequence[str], run: Path) -> str | None:
             return str(end.__context__)
         raise
     facts = {"node": node.name, "seconds": round(time.perf_counter() - start, 3), "cost": node.cost}
+    if parent is not None:
+        facts |= {"parents": [parent.name, *parents_of(parent)], "started_from": weights_digest(parent)}
     write_whole(run / FINISHED_FILE, json.dumps(facts) + "\n")
     return None
 
 
-def run_script(argv: Sequence[str]) -> None:
-    """Run a script in this process, as `python` would.
+def parents_of(run: Path) -> list[str]:
+    """The names of the runs that a finished run follows, the next before it first."""
+    return list(parse_json((run / FINISHED_FILE).read_text(encoding="utf-8")).get("parents", ()))
 
-    Args:
-        argv: its path and its arguments.
 
-    Raises:
-        SystemExit: it ended with another code than 0.
-    """
-    before, sys.argv = sys.argv, list(argv)
-    sys.path.insert(0, str(Path(argv[0]).resolve().parent))
-    try:
-        runpy.run_path(argv[0], run_name="__main__")
-    except SystemExit as end:
-        if end.code:
-            raise
-    finally:
-        sys.argv = before
-        del sys.path[0]
+def seconds_of(run: Path) -> float:
+    """How long a finished run took."""
+    return float(parse_json((run / FINISHED_FILE).read_text(encoding="utf-8"))["seconds"])
+
+
+def weights_digest(run: Path) -> str:
+    """SHA-256 over the names and contents of a finished run's files of weights, checkpoints left out."""
+    found = hashlib.sha256()
+    for path in sorted(run.rglob("*.safetensors")):
+        place = path.relative_to(run)
+        if not place.parts[0].startswith("checkpoint-"):
+            with path.open("rb") as file:
+                found.update(f"{place}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return found.hexdigest()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..json_text import parse_json
+from ..scores import SPLITS
 from .tags import Tags
 
 RATIO, CORRELATION = "ratio", "correlation"
@@ -72,6 +73,16 @@ def read_example_sums(path: Path) -> tuple[str, ExampleSums]:
         return str(content["task"]), ExampleSums(content["kind"], values, str(content["metric"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def sums_of_run(folder: Path, split: str) -> dict[str, ExampleSums]:
+    """What a run wrote of each task's examples; STL's models lie in folders of their own.
+
+    Args:
+        folder: of the run.
+        split: `validation` or `test`.
+    """
+    return dict(read_example_sums(path) for path in sorted(folder.rglob(f"{SPLITS[split]}_example_sums*.json")))
 
 
 def of_means(scores: Sequence[float] | NDArray, metric: str) -> ExampleSums:

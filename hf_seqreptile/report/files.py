@@ -36,13 +36,16 @@ def finished_runs(patterns: Sequence[str]) -> tuple[list[SavedRun], list[str]]:
     return runs, skipped
 
 
-def write_report(tables: Sequence[Table], folder: Path, summary: Summary | None = None) -> list[Path]:
+def write_report(
+    tables: Sequence[Table], folder: Path, summaries: Sequence[Summary] = (), heading: str = ""
+) -> list[Path]:
     """Write the tables' files and the page, with the figures that are in `folder`.
 
     Args:
         tables: as [`make_tables`] gives them.
         folder: made if it does not exist.
-        summary: of a comparison, which the page begins with. Default: there is none.
+        summaries: of an experiment, which the page begins with. Default: there are none.
+        heading: of the page. Default: how many runs are compared.
 
     Returns:
         The files; the page comes last.
@@ -50,7 +53,7 @@ def write_report(tables: Sequence[Table], folder: Path, summary: Summary | None 
     Raises:
         InputError: the figures there cannot be read.
     """
-    texts = {folder / PAGE: page(tables, read_figures(folder), folder, summary)}
+    texts = {folder / PAGE: page(tables, read_figures(folder), folder, summaries, heading)}
     for table in tables:
         for suffix, written in ((".md", markdown), (".tex", latex), (".csv", csv_text)):
             texts[folder / f"{table.name}{suffix}"] = written(table)

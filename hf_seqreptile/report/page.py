@@ -38,16 +38,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a comparison found, which a page begins with.
+    """What an experiment found, in words and a table.
 
     Args:
+        title: stands over it.
         sentences: the answer.
         headers: of a table's columns.
-        rows: of its cells; the first is the method.
-        marked: methods that differ beyond chance.
+        rows: of its cells; the first is the row's name.
+        marked: rows that differ beyond chance.
         notes: what a reader must know besides.
     """
 
+    title: str
     sentences: Sequence[str]
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -82,7 +84,13 @@ def read_figures(folder: Path) -> list[Figure]:
         ) from error
 
 
-def page(tables: Sequence[Table], figures: Sequence[Figure], folder: Path, summary: Summary | None = None) -> str:
+def page(
+    tables: Sequence[Table],
+    figures: Sequence[Figure],
+    folder: Path,
+    summaries: Sequence[Summary] = (),
+    heading: str = "",
+) -> str:
     """The page.
 
     It loads nothing: styles and images are in it, and so are the tables' other formats, as downloads.
@@ -91,7 +99,8 @@ def page(tables: Sequence[Table], figures: Sequence[Figure], folder: Path, summa
         tables: as [`make_tables`] gives them.
         figures: as [`read_figures`] gives them.
         folder: the report's, named where the page says how to make figures.
-        summary: of a comparison. Default: there is none.
+        summaries: of an experiment, which the page begins with. Default: there are none.
+        heading: of the page. Default: how many runs are compared.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -101,8 +110,10 @@ def page(tables: Sequence[Table], figures: Sequence[Figure], folder: Path, summa
         lstrip_blocks=True,
     )
     runs = dict.fromkeys(str(run.folder) for table in tables for row in table.rows for run in row.runs)
+    heading = heading or f"Comparison of {len(runs)} run{'' if len(runs) == 1 else 's'}"
     return environment.get_template(TEMPLATE).render(
-        summary=summary,
+        heading=heading,
+        summaries=summaries,
         tables=tables,
         figures=figures,
         runs=list(runs),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hf_seqreptile.compare.differences import RESAMPLES, estimate, holm, resampled_means
+from hf_seqreptile.experiments.differences import RESAMPLES, estimate, holm, resampled_means
 from hf_seqreptile.metrics.example_sums import of_means
 
 ONE, OTHER = np.array([0.71, 0.75, 0.74]), np.array([0.70, 0.69, 0.73])

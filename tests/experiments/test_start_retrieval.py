@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from hf_seqreptile.compare.kept import START_FILE, _of_start
 from hf_seqreptile.experiments.graph import LOCKS
+from hf_seqreptile.experiments.start_retrieval import START_FILE, retrieval_of_start
 from hf_seqreptile.retrieval import Accuracy
 
 
@@ -23,7 +23,7 @@ def test_runs_that_end_together_measure_the_start_once(tmp_path: Path) -> None:
 
     ruler: Any = SimpleNamespace(start=SimpleNamespace(path="start"), measure=measure)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: _of_start(tmp_path, ruler, {"pairs": []}), range(8)))
+        found = list(pool.map(lambda _: retrieval_of_start(tmp_path, ruler, {"pairs": []}), range(8)))
     assert len(measured) == 1
     assert found == [{"de": {"source_to_target": 0.5, "target_to_source": 0.25}}] * 8
     assert json.loads((tmp_path / START_FILE).read_text())["retrieval"] == found[0]

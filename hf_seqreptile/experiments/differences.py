@@ -97,6 +97,20 @@ def resampled_means(sums: TaskSums, seed: int = 0) -> NDArray[np.float64] | None
     return np.mean(of_tasks, axis=0)
 
 
+def mean_or_difference(seeds: Sequence[NDArray[np.float64]], sums: Sequence[TaskSums]) -> Estimate:
+    """A mean over tasks and seeds, or a difference of two, with both sources of chance where they are known.
+
+    Args:
+        seeds: one side's means over tasks, by seed; or two sides'.
+        sums: of each side the sums of the same tasks' examples.
+    """
+    resamples = [resampled_means(of_side) for of_side in sums]
+    if any(one is None for one in resamples):
+        return estimate(seeds, None)
+    of_one = resamples[0] - (resamples[1] if len(resamples) > 1 else 0.0)  # type: ignore[operator]
+    return estimate(seeds, float(np.var(of_one, ddof=1)))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction: how likely it is that the smallest of several p-values is so small by chance, and so on."""
     order = np.argsort(p_values)
