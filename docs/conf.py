@@ -35,7 +35,7 @@ autodoc_preserve_defaults = True
 default_role = "any"
 
 CONTENTS = {
-    "Start": ["docs/index", "docs/compare"],
+    "Start": ["docs/index", "docs/compare", "docs/intermediate"],
     "Guides": [
         "docs/data",
         "docs/question_answering",

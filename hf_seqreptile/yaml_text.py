@@ -56,6 +56,29 @@ def _parse(text: str) -> Any:
     return yaml.load(text, Loader=_YamlLoader)
 
 
+def lines_of(path: Path) -> dict[tuple[Any, ...], int]:
+    """In which line, from 1, each name of a YAML file stands, by the names and places above it and its own.
+
+    Args:
+        path: of a file that [`read_mapping`] reads.
+    """
+    lines: dict[tuple[Any, ...], int] = {}
+
+    def walk(node: yaml.Node, place: tuple[Any, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                own = (*place, key.value)
+                lines[own] = key.start_mark.line + 1
+                walk(value, own)
+        elif isinstance(node, yaml.SequenceNode):
+            for number, value in enumerate(node.value):
+                lines[(*place, number)] = value.start_mark.line + 1
+                walk(value, (*place, number))
+
+    walk(yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=_YamlLoader), ())
+    return lines
+
+
 def read_mapping(path: Path, what: str, content: str) -> dict[Any, Any]:
     """The values by name that a YAML or, if it is called so, JSON file holds.
 
