@@ -82,7 +82,7 @@ def run_node(graph: Graph, name: str, folder: Path) -> Path:
     node = graph[name]
     arguments = [*node.arguments, *(graph[best_of(node.best_of, folder)].choice if node.best_of else ())]
     parent = None if node.parent is None else run_folder(folder, node.parent)
-    # Not the path, so that an experiment can be moved; the parent's name has the digest of its own arguments.
+    # The parent's name has the digest of its own arguments.
     named = arguments if parent is None else _with_parent(arguments, Path(parent.name))
     run = folder / RUNS / f"{name}-{digest(Path(node.script).name, named)[:8]}"
     run.mkdir(parents=True, exist_ok=True)

@@ -91,6 +91,8 @@ class Part:
         for name in given:
             if name.removeprefix("--") in SET_BY_THE_STUDY:
                 raise self.wrong("a study sets this argument itself; remove it.", name)
+            if name.removeprefix("--") == "use_peft":
+                raise self.wrong("a study carries whole encoders from run to run, and adapters have none.", name)
         parts = []
         for name, value in given.items():
             values = value if isinstance(value, list) else [value]

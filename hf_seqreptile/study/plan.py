@@ -105,84 +105,103 @@ def plan(study: Study, model: str, folder: Path) -> StudyPlan:
     Raises:
         InputError: two runs would have one name.
     """
-    files = TasksFiles(study, folder / "tasks")
-    script = find_script(SCRIPT)
-    directory = str(study.path.parent.resolve())
+    runs = _Runs(study, model, TasksFiles(study, folder / "tasks"), find_script(SCRIPT))
     nodes: dict[str, Node] = {}
     places: dict[str, str] = {}
     phases: dict[str, dict[int, list[str]]] = {}
     targets: dict[tuple[str, str], dict[int, str]] = {}
 
-    def add(node: Node, place: str) -> str:
-        if node.name in nodes and nodes[node.name] != node:
-            raise InputError(f"{place}: two runs would be called {node.name!r}; rename a task or a target.")
-        nodes[node.name] = node
-        places[node.name] = place
+    def add(node: Node, *place: str) -> str:
+        places[node.name] = study.where(*place)
+        # Orders that begin alike share their first phases.
+        if nodes.setdefault(node.name, node) != node:
+            raise InputError(
+                f"{places[node.name]}: two runs would be called {node.name!r}; rename a task or a target."
+            )
         return node.name
 
-    def command(tasks_file: Path, begins_with: str, budget: int, seed: int, name: str, *own: str) -> list[str]:
-        return [
-            str(tasks_file), *study.start, *study.arguments, *own, "--model_name_or_path", begins_with,
-            "--max_gradient_computations", str(budget), "--seed", str(seed), "--do_train", "True",
-            "--disable_tqdm", "True", "--run_name", name,
-        ]  # fmt: skip
-
     for condition in study.conditions:
-        of_seeds: dict[int, list[str]] = {}
+        of_condition = phases[condition.name] = {}
         for seed in study.seeds:
-            parent: str | None = None
+            names: list[str] = []
             for phase in condition.phases:
-                name = f"{phase.name}.seed{seed}"
-                # Heads go on where their tasks are rehearsed.
-                later = PARENT if condition.rehearsal else f"{PARENT}/{ENCODER}"
-                own = [*study.intermediate_arguments, *phase.method, "--do_eval", "True"]
-                arguments = command(files.of_phase(phase), later if parent else model, phase.budget, seed, name, *own)
-                then = [[AFTER_PHASE, "RUN", "--start", model]]
-                node = Node(
-                    name, script, arguments, parent=parent, then=then, cost=phase.budget, directory=directory
-                )  # fmt: skip
-                parent = add(node, study.where("conditions") if len(phase.tasks) > 1 else study.where(
-                    "intermediate", "tasks", next(iter(phase.tasks))
-                ))  # fmt: skip
-                of_seeds.setdefault(seed, []).append(name)
-        phases[condition.name] = of_seeds
-        for target in study.targets:
-            targets[target.name, condition.name] = {
-                seed: add(
-                    _target_node(target, condition, seed, of_seeds.get(seed, []), model, files, script, command),
-                    study.where("targets", target.name),
-                )
-                for seed in study.seeds
-            }
+                tasks = list(phase.tasks)
+                place = ["intermediate", "tasks", *tasks] if len(tasks) == 1 else ["conditions"]
+                parent = names[-1] if names else None
+                names.append(add(runs.of_phase(phase, seed, parent, bool(condition.rehearsal)), *place))
+            if names:
+                of_condition[seed] = names
+            for target in study.targets:
+                node = runs.of_target(target, condition, seed, names[-1] if names else None)
+                of_target = targets.setdefault((target.name, condition.name), {})
+                of_target[seed] = add(node, "targets", target.name)
     ordered = sorted(nodes.values(), key=lambda node: _depth(nodes, node))
     return StudyPlan(study, make_graph(ordered), phases, targets, places)
 
 
-def _target_node(
-    target: Target,
-    condition: Condition,
-    seed: int,
-    phases: Sequence[str],
-    model: str,
-    files: TasksFiles,
-    script: str,
-    command: Any,
-) -> Node:
-    parent = phases[-1] if phases else None
-    begins_with = f"{PARENT}/{ENCODER}" if parent else model
-    directory = str(files.study.path.parent.resolve())
-    if target.is_retrieval:
-        # Nothing is drawn: without phases all seeds find the same.
-        name = f"{slug(target.name)}.{condition.name}" + (f".seed{seed}" if parent else "")
-        arguments = ["--model_name_or_path", begins_with, *target.arguments]
-        return Node(name, RETRIEVAL_COMMAND, arguments, parent=parent, cost=0, directory=directory)
-    name = f"{slug(target.name)}.{condition.name}.seed{seed}"
-    splits = {"do_eval": "validation_file", "do_predict": "test_file"}
-    has_dataset = any("dataset_name" in keys for keys in target.entries.values())
-    asked = [f"--{do}" for do, key in splits.items() if any(key in keys for keys in target.entries.values())]
-    own = [*target.arguments, *PLAIN, *(asked or ["--do_eval"] if has_dataset else asked), "--save_example_sums"]
-    arguments = command(files.of_target(target), begins_with, target.budget, seed, name, *own)
-    return Node(name, script, arguments, parent=parent, cost=target.budget, directory=directory)
+@dataclass(frozen=True)
+class _Runs:
+    """How phases and targets become runs.
+
+    Args:
+        study: that they are of.
+        model: what all begins with.
+        files: their tasks' files.
+        script: that trains.
+    """
+
+    study: Study
+    model: str
+    files: TasksFiles
+    script: str
+
+    def of_phase(self, phase: Phase, seed: int, parent: str | None, keeps_heads: bool) -> Node:
+        name = f"{phase.name}.seed{seed}"
+        begins_with = self.model
+        if parent is not None:
+            begins_with = PARENT if keeps_heads else f"{PARENT}/{ENCODER}"
+        own = [*self.study.intermediate_arguments, *phase.method, "--do_eval", "True"]
+        arguments = self._command(self.files.of_phase(phase), begins_with, phase.budget, seed, name, own)
+        then = [[AFTER_PHASE, "RUN", "--start", self.model]]
+        return self._node(name, self.script, arguments, parent, phase.budget, then)
+
+    def of_target(self, target: Target, condition: Condition, seed: int, parent: str | None) -> Node:
+        begins_with = self.model if parent is None else f"{PARENT}/{ENCODER}"
+        name = f"{slug(target.name)}.{condition.name}"
+        if target.is_retrieval:
+            # Nothing is drawn: without phases all seeds find the same.
+            name += "" if parent is None else f".seed{seed}"
+            arguments = ["--model_name_or_path", begins_with, *target.arguments]
+            return self._node(name, RETRIEVAL_COMMAND, arguments, parent, cost=0)
+        name += f".seed{seed}"
+        entries = target.entries.values()
+        splits = {"--do_eval": "validation_file", "--do_predict": "test_file"}
+        # Which splits a dataset has is not known yet: `do_predict` is the user's to say.
+        asked = [do for do, key in splits.items() if any(key in keys for keys in entries)] or ["--do_eval"]
+        own = [*target.arguments, *PLAIN, *asked, "--save_example_sums"]
+        arguments = self._command(self.files.of_target(target), begins_with, target.budget, seed, name, own)
+        return self._node(name, self.script, arguments, parent, target.budget)
+
+    def _command(
+        self, tasks_file: Path, begins_with: str, budget: int, seed: int, name: str, own: Sequence[str]
+    ) -> list[str]:
+        return [
+            str(tasks_file), *self.study.start, *self.study.arguments, *own, "--model_name_or_path", begins_with,
+            "--max_gradient_computations", str(budget), "--seed", str(seed), "--do_train", "True",
+            "--disable_tqdm", "True", "--run_name", name,
+        ]  # fmt: skip
+
+    def _node(
+        self,
+        name: str,
+        script: str,
+        arguments: Sequence[str],
+        parent: str | None,
+        cost: int,
+        then: Sequence[Sequence[str]] = (),
+    ) -> Node:
+        directory = str(self.study.path.parent.resolve())
+        return Node(name, script, arguments, parent=parent, then=then, cost=cost, directory=directory)
 
 
 def _depth(nodes: Mapping[str, Node], node: Node) -> int:
@@ -195,19 +214,17 @@ def check_commands(made: StudyPlan) -> None:
     Raises:
         InputError: says which place of the file is at fault, and why.
     """
+    # Seeds and starts differ in nothing that a run is refused for.
     tried: set[tuple[str, ...]] = set()
     for name, node in made.graph.items():
         if node.script == RETRIEVAL_COMMAND:
             continue
-        seed, run_name = node.arguments.index("--seed"), node.arguments.index("--run_name")
-        fixed = [part for place, part in enumerate(node.arguments) if place not in (seed + 1, run_name + 1)]
-        argv = [made.study.model if part.startswith(PARENT) else part for part in fixed]
-        if tuple(argv) in tried:
-            continue
-        tried.add(tuple(argv))
         argv = [made.study.model if part.startswith(PARENT) else part for part in node.arguments]
-        if (reason := why_refused([node.script, *argv, "--output_dir", "study"])) is not None:
+        varied = {argv.index("--seed") + 1, argv.index("--run_name") + 1}
+        fixed = tuple(part for place, part in enumerate(argv) if place not in varied)
+        if fixed not in tried and (reason := why_refused([node.script, *argv, "--output_dir", "study"])) is not None:
             raise InputError(f"{made.places[name]}: {reason}")
+        tried.add(fixed)
 
 
 def described(made: StudyPlan, folder: Path) -> str:

@@ -17,7 +17,7 @@ def scores(orders: int, seeds: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(orders, seeds))
 
 
-@pytest.mark.parametrize(("orders", "seeds"), [(2, 2), (3, 2), (4, 2), (6, 2), (3, 3), (2, 5)])
+@pytest.mark.parametrize(("orders", "seeds"), [(2, 2), (3, 2), (4, 2), (3, 3), (2, 5)])
 def test_it_is_scipys_exact_test(orders: int, seeds: int) -> None:
     values = scores(orders, seeds)
     expected = stats.permutation_test(

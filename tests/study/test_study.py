@@ -27,8 +27,8 @@ from tests.scripts import ROOT, sentences, write, write_conll, write_model
 SPLITS = ("train", "validation", "test")
 
 
-def write_study(folder: Path, **changed: object) -> Path:
-    """Data, a model and a study's file: named entities in two languages, and sentences' languages, in orders."""
+def write_data(folder: Path) -> None:
+    """A model, named entities in three languages, texts with their language, parallel sentences."""
     write_model(folder / "model")
     for language in ("de", "en", "sw"):
         for split in SPLITS:
@@ -39,6 +39,10 @@ def write_study(folder: Path, **changed: object) -> Path:
     for language in ("de", "en"):
         lines = [" ".join(words) for words, _ in sentences(language)[:12]]
         write(folder / f"{language}.txt", "\n".join(f"{line} {i}" for i, line in enumerate(lines)))
+
+
+def write_study(folder: Path) -> Path:
+    """A study's file: entities in Swahili and the language of a text, in orders, before entities in English."""
     content = {
         "start": {"model_name_or_path": "model"},
         "arguments": {
@@ -69,13 +73,15 @@ def write_study(folder: Path, **changed: object) -> Path:
             "translations": {"problem": "retrieval", "pairs": {"de": ["de.txt", "en.txt"]}},
         },
         "seeds": [1, 2],
-    } | changed  # fmt: skip
+    }  # fmt: skip
     return Path(write(folder / "study.yaml", json.dumps(content, indent=1)))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("study")
+    folder = tmp_path_factory.mktemp("study")
+    write_data(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +209,7 @@ def started(study: Path, output: Path) -> subprocess.Popen:
 @pytest.mark.slow
 def test_killed_continued_and_changed(tmp_path: Path, folder: Path, outcome: StudyOutcome) -> None:
     """It ends as if it had never been stopped; a new target leaves what was there; a new budget does not."""
+    write_data(tmp_path)
     study = write_study(tmp_path)
     wait = 4.0
     for _ in range(6):
@@ -231,8 +238,8 @@ def test_killed_continued_and_changed(tmp_path: Path, folder: Path, outcome: Stu
     assert len(now) - len(times) == 14
 
 
-def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(write_study(tmp_path)), "--output_dir", str(tmp_path / "out"), "--dry_run"])
+def test_a_dry_run_writes_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(write_study(folder)), "--output_dir", str(tmp_path / "out"), "--dry_run"])
     text = capsys.readouterr().out
     assert "7 conditions: none; tags; which; joint: seq_reptile, K=3, η=0.5; tags → which; which → tags" in text
     assert "0 are done" in text and not (tmp_path / "out").exists()

@@ -12,7 +12,14 @@ from hf_seqreptile.study.__main__ import main
 from hf_seqreptile.study.study_file import read_study
 from hf_seqreptile.yaml_text import lines_of, parse_yaml
 from tests.scripts import ROOT, write
-from tests.study.test_study import write_study
+from tests.study.test_study import write_data, write_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    write_data(folder)
+    return folder
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
@@ -52,6 +59,7 @@ def refused(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
         (lambda c: c["intermediate"]["tasks"]["tags"].update(weight=2), "tags.weight: .*remove the weight"),
         (lambda c: c.update(arguments={"seed": 3}), "arguments.seed: a study sets this argument itself"),
         (lambda c: c.update(arguments={"learning_rats": 3}), "learning_rats"),
+        (lambda c: c.update(arguments={"use_peft": True}), "arguments.use_peft: a study carries whole encoders"),
         (lambda c: c.update(conditions=[{"orders": [["tags", "qa"]]}]), "unknown task 'qa'"),
         (lambda c: c.update(conditions=[{"orders": [["tags", "which", "tags"]]}]), "comes back to 'tags'"),
         (lambda c: c.update(conditions=["single", "single"]), "'tags' is asked for twice"),
@@ -69,20 +77,20 @@ def refused(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(
-    change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: Callable[[dict[str, Any]], object], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = refused(changed(tmp_path, change), capsys)
+    text = refused(changed(folder, change), capsys)
     assert re.search(message, text), text
-    assert re.match(rf"error: {re.escape(str(tmp_path / 'study.yaml'))}, line \d+[,:] ", text), text
+    assert re.match(rf"error: {re.escape(str(folder / 'study.yaml'))}, line \d+[,:] ", text), text
 
 
 def test_pairs_of_unequal_length_are_refused_with_both_counts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_study(tmp_path)
-    write(tmp_path / "en.txt", "one\ntwo\n")
-    text = refused(path, capsys)
-    assert re.search(r"line \d+, targets.translations.pairs.de: .*de.txt.* 12.*en.txt.* 2;", text), text
+    write(folder / "short.txt", "one\ntwo\n")
+    pairs = {"de": ["de.txt", "short.txt"]}
+    text = refused(changed(folder, lambda c: c["targets"]["translations"].update(pairs=pairs)), capsys)
+    assert re.search(r"line \d+, targets.translations.pairs.de: .*de.txt.* 12.*short.txt.* 2;", text), text
 
 
 def test_the_line_is_that_of_the_place(tmp_path: Path) -> None:
@@ -93,9 +101,9 @@ def test_the_line_is_that_of_the_place(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_target_may_be_trained_on_other_data(tmp_path: Path) -> None:
+def test_a_target_may_be_trained_on_other_data(folder: Path) -> None:
     path = changed(
-        tmp_path,
+        folder,
         lambda c: c["targets"]["entities"].update(
             train={"language": "en", "validation_file": "ner/sw/validation.conll"}, evaluate=["en", "de"]
         ),
@@ -106,12 +114,12 @@ def test_a_target_may_be_trained_on_other_data(tmp_path: Path) -> None:
     assert target.entries["en"]["zero_shot"] and "train_file" not in target.entries["en"]
 
 
-def test_sizes_order_tasks(tmp_path: Path) -> None:
+def test_sizes_order_tasks(folder: Path) -> None:
     """`tags` has 7 sentences, `which` 31 texts."""
-    path = changed(tmp_path, lambda c: c.update(conditions=[{"orders": "size_up"}, {"orders": "size_down"}]))
+    path = changed(folder, lambda c: c.update(conditions=[{"orders": "size_up"}, {"orders": "size_down"}]))
     assert [one.label for one in read_study(path).conditions[1:]] == ["tags → which", "which → tags"]
     path = changed(
-        tmp_path, lambda c: (c.update(conditions=[{"orders": "size_up"}]),
+        folder, lambda c: (c.update(conditions=[{"orders": "size_up"}]),
                              c["intermediate"]["tasks"]["which"].update(max_train_samples=3))
     )  # fmt: skip
     assert [one.label for one in read_study(path).conditions[1:]] == ["which → tags"]
