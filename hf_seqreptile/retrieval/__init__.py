@@ -1,4 +1,4 @@
-"""Translations found by their vectors, and parallel sentences mined; imports console and embeddings."""
+"""Translations found by their vectors, and parallel sentences mined; imports console, embeddings and metrics."""
 
 from .accuracy import Accuracy, retrieval_accuracy
 

@@ -15,11 +15,11 @@ from ..console.verbosity import verbosity_put_back
 from ..embeddings.sentence_embeddings import POOLINGS, SentenceEncoder, check_layers, check_pooling
 from ..errors import InputError
 from ..models.loading import ModelArguments, load_encoder
-from .accuracy import accuracies
+from .accuracy import found_translations
 from .hub_pairs import hub_pairs, sample_pairs
 from .mining import best_threshold, mine, score
 from .pairs import PAIRS, Pair, read_pairs, split_items
-from .results import LayerResult, tables, write_results
+from .results import LayerResult, tables, write_example_sums, write_results
 from .sentence_vectors import MAX_LENGTH, TEXT, SentenceVectors, encode
 
 EMBEDDINGS = "embeddings"
@@ -82,6 +82,13 @@ class RetrievalArguments:
             "files of the same names, or pairs in the form of --pairs.",
         },
     )
+    save_example_sums: bool = field(
+        default=False,
+        metadata={
+            "help": "Of one layer, write what each pair of sentences adds to its accuracy, from which "
+            "`hf_seqreptile.study` tells how far chance goes."
+        },
+    )
     output_dir: str = field(default="retrieval", metadata={"help": "The folder for the result."})
 
 
@@ -109,6 +116,8 @@ def check_arguments(model_args: ModelArguments, args: RetrievalArguments) -> Non
             if args.mine
             else f"{FROM} is for --mine and has no effect without it; add --mine or remove it."
         )
+    if args.save_example_sums and len(args.layers) > 1:
+        raise InputError("--save_example_sums is of one layer; name one with --layers.")
     if args.dataset_name and len(args.threshold_from) > 1:
         raise InputError(f"{FROM} {' '.join(args.threshold_from)}: name one split of the dataset.")
 
@@ -171,7 +180,7 @@ def _development_files(args: RetrievalArguments) -> dict[str, Pair]:
 def search(vectors: SentenceVectors, pairs: dict[str, Pair], development: dict[str, Pair], layer: int) -> LayerResult:
     """All that is found by the vectors of a layer."""
     aligned = {name: pair for name, pair in pairs.items() if pair.gold is None}
-    found = accuracies(vectors, aligned, layer)
+    found = found_translations(vectors, aligned, layer)
     if not development:
         return LayerResult(found)
     both = [*pairs.values(), *development.values()]
@@ -217,6 +226,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "max_length": args.max_length,
         }
         files = write_results(results, pairs, settings, folder)
+        if args.save_example_sums:
+            write_example_sums(results[vectors.layers[0]], folder)
     print(tables(results, pairs))
     print("\nWritten:", *files, sep="\n  ")
 

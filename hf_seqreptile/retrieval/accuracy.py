@@ -99,6 +99,23 @@ def check_pairs(pairs: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> dic
 
 def accuracies(vectors: SentenceVectors, pairs: Mapping[str, Pair], layer: int) -> dict[str, Accuracy]:
     """Both directions' accuracy of each pair, whose sentences translate each other one by one."""
+    return {name: accuracy_of(hits) for name, hits in found_translations(vectors, pairs, layer).items()}
+
+
+def accuracy_of(hits: NDArray[np.bool_]) -> Accuracy:
+    """Both directions' accuracy, of what [`found_translations`] gives of a pair."""
+    there, back = hits.mean(axis=0)
+    return Accuracy(float(there), float(back))
+
+
+def found_translations(
+    vectors: SentenceVectors, pairs: Mapping[str, Pair], layer: int
+) -> dict[str, NDArray[np.bool_]]:
+    """Whether each sentence's nearest neighbour is its translation, of each pair.
+
+    Returns:
+        Shape (sentences, 2): the source's sentences among the target's, and the other way round.
+    """
     found = {}
     sentences = sum(len(pair.source) + len(pair.target) for pair in pairs.values())
     # Of few sentences there is nothing to wait for.
@@ -107,10 +124,10 @@ def accuracies(vectors: SentenceVectors, pairs: Mapping[str, Pair], layer: int) 
             source, target = vectors.of(pair.source, layer), vectors.of(pair.target, layer)
             there = nearest_neighbours(source, target, progress=bar.update)[1]
             back = nearest_neighbours(target, source, progress=bar.update)[1]
-            found[name] = Accuracy(_share_found(there, pair.target), _share_found(back, pair.source))
+            found[name] = np.column_stack([_is_found(there, pair.target), _is_found(back, pair.source)])
     return found
 
 
-def _share_found(neighbours: NDArray[np.int64], sentences: Sequence[str]) -> float:
-    """The share of sentences that are the nearest neighbour where they should be; of equal ones any may be."""
-    return float(np.mean([sentences[i] == sentence for i, sentence in zip(neighbours[:, 0], sentences, strict=True)]))
+def _is_found(neighbours: NDArray[np.int64], sentences: Sequence[str]) -> list[bool]:
+    """Whether each sentence is the nearest neighbour where it should be; of equal ones any may be."""
+    return [sentences[i] == sentence for i, sentence in zip(neighbours[:, 0], sentences, strict=True)]

@@ -8,9 +8,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..durable import write_whole
-from ..scores import MISSING, markdown_table
-from .accuracy import Accuracy
+from ..metrics.example_sums import RATIO, ExampleSums
+from ..scores import MISSING, SPLITS, markdown_table
+from .accuracy import Accuracy, accuracy_of
 from .mining import Mined, MiningScore
 from .pairs import Pair
 
@@ -27,16 +31,21 @@ class LayerResult:
     """What was found by the vectors of a layer.
 
     Args:
-        accuracies: by pair; those with a gold of their own have none.
+        hits: by pair, which sentences' translations are found; those with a gold of their own have none.
         mined: by pair, where there was mining.
         scores: of the mined, by pair.
         development: likewise of the development set, whose best threshold `scores` has.
     """
 
-    accuracies: Mapping[str, Accuracy]
+    hits: Mapping[str, NDArray[np.bool_]]
     mined: Mapping[str, Mined] = field(default_factory=dict)
     scores: Mapping[str, MiningScore] = field(default_factory=dict)
     development: Mapping[str, MiningScore] = field(default_factory=dict)
+
+    @property
+    def accuracies(self) -> dict[str, Accuracy]:
+        """Both directions' accuracy of each pair that has one."""
+        return {name: accuracy_of(hits) for name, hits in self.hits.items()}
 
 
 def accuracy_table(results: Mapping[int, LayerResult], pairs: Mapping[str, Pair]) -> str:
@@ -119,6 +128,15 @@ def write_results(
             ]
             write_whole(folder / MINED / f"{name}-layer-{layer}.tsv", "".join(lines))
     return written
+
+
+def write_example_sums(result: LayerResult, folder: Path) -> None:
+    """Write what each pair of sentences adds to its accuracy, a file a pair, as the scripts do of their examples."""
+    for name, hits in result.hits.items():
+        ones = np.ones(len(hits))
+        values = np.column_stack([hits[:, 0], ones, hits[:, 1], ones])
+        text = ExampleSums(RATIO, values, "accuracy").as_json(name)
+        write_whole(folder / f"{SPLITS['test']}_example_sums_{name}.json", text)
 
 
 def _layer(result: LayerResult) -> dict[str, Any]:

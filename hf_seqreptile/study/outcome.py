@@ -172,7 +172,13 @@ def _scores(plan: StudyPlan, target: Target, folder: Path) -> TargetScores:
         }
         pairs = list(next(iter(next(iter(found.values())).values())))
         metric = "F1" if target.retrieval.get("mine") else "accuracy"
-        return TargetScores(target.name, metric, "test", pairs, pairs, found, {})
+        sums = {
+            condition: {seed: sums_of_run(_run(folder, name), "test") for seed, name in of_condition.items()}
+            for condition, of_condition in names.items()
+        }
+        # Those of accuracy say nothing of what was mined.
+        sums = {} if target.retrieval.get("mine") else sums
+        return TargetScores(target.name, metric, "test", pairs, pairs, found, sums)
     runs = {
         condition: {seed: read_run(_run(folder, name)) for seed, name in of_condition.items()}
         for condition, of_condition in names.items()

@@ -171,7 +171,7 @@ class _Runs:
         if target.is_retrieval:
             # Nothing is drawn: without phases all seeds find the same.
             name += "" if parent is None else f".seed{seed}"
-            arguments = ["--model_name_or_path", begins_with, *target.arguments]
+            arguments = ["--model_name_or_path", begins_with, *target.arguments, "--save_example_sums"]
             return self._node(name, RETRIEVAL_COMMAND, arguments, parent, cost=0)
         name += f".seed{seed}"
         entries = target.entries.values()

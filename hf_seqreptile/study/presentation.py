@@ -23,8 +23,8 @@ from .outcome import StudyOutcome, TargetScores
 FILES = ("study.md", "study.csv", "study.json")
 CSV_COLUMNS = ("target", "metric", "split", "language", "condition", "kind", "seed", "score")
 EFFECTS, FORGETTING = "intermediate_effects", "intermediate_forgetting"
-START = "start"
-"""Where a condition has no phases yet."""
+FEW = 20
+"""Permutations of which fewer have no p-value below 0.05."""
 
 
 def sentences(outcome: StudyOutcome) -> list[str]:
@@ -50,6 +50,11 @@ def _on_order(target: str, rehearsal: float, found: OrderEffect) -> str:
     spread = f"scores deviate by {percent(found.over_orders)} over {found.orders} orders within a seed"
     if math.isnan(found.p_value):
         return f"{target}{rehearsed}: whether order matters cannot be told by one seed; {spread}."
+    if found.permutations < FEW:
+        return (
+            f"{target}{rehearsed}: {found.orders} orders of {found.seeds} seeds are too few to tell whether order "
+            f"matters; {spread}, and by {percent(found.over_seeds)} over seeds within an order."
+        )
     matters = "order matters" if found.p_value < 0.05 else "order does not matter beyond chance"
     return (
         f"{target}{rehearsed}: {matters} (p = {found.p_value:.2g}, {found.permutations:,} permutations); {spread}, "

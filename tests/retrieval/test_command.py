@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from hf_seqreptile.embeddings import sentence_embeddings
 from hf_seqreptile.embeddings.sentence_embeddings import SentenceEncoder
+from hf_seqreptile.metrics.example_sums import sums_of_run
 from hf_seqreptile.retrieval import __main__ as command
 from hf_seqreptile.retrieval import retrieval_accuracy
 from tests.hub_server import LocalHub, run_client, write_repository
@@ -68,6 +69,13 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 def result() -> dict:
     return json.loads(Path("retrieval/retrieval.json").read_text(encoding="utf-8"))
+
+
+def test_what_each_sentence_adds_makes_the_accuracy(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command.main([saved, "--pairs", "de=de.txt,en.txt", "--layers", "1", "--save_example_sums"])
+    sums = sums_of_run(Path("retrieval"), "test")
+    assert sums["de"].score == pytest.approx(result()["layers"]["1"]["accuracy"]["de"]["mean"])
+    assert len(sums["de"].values) == len(ENGLISH)
 
 
 def test_it_prints_and_writes_both_directions_of_every_layer(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,6 +222,7 @@ def test_a_finished_run_and_its_configuration_file(saved: str, tmp_path: Path) -
             "--layers: 2 is no layer of this model, whose last block is 1",
         ),
         ("MODEL --pairs de=de.txt,en.txt --layers -1", "--layers: -1 is no layer"),
+        ("MODEL --pairs de=de.txt,en.txt --layers 1 0 --save_example_sums", "--save_example_sums is of one layer"),
         ("MODEL --pairs de=de.txt,en.txt --layers 1 1", "--layers 1 1: name one or more layers, each once"),
         ("MODEL --pairs de=de.txt,en.txt --layers last", "invalid int value: 'last'"),
         ("MODEL --pairs de=de.txt,en.txt --pooling max", "--pooling max is none of mean, cls"),
