@@ -192,7 +192,7 @@ def _scores(plan: StudyPlan, target: Target, folder: Path) -> TargetScores:
     if not splits:
         raise InputError(f"{plan.study.where('targets', target.name)}: not all of {', '.join(target.evaluated)} were "
                          f"scored, neither on validation nor on test data.")  # fmt: skip
-    transferred = [language for language in target.evaluated if language != target.trained]
+    transferred = [language for language in target.evaluated if language != target.language]
     return TargetScores(
         target.name,
         every[0].metric.label,

@@ -262,4 +262,4 @@ def _in_words(target: Target) -> str:
     scored = ", ".join(target.evaluated) or "all pairs"
     if target.is_retrieval:
         return f"{target.name} (translations of {scored})"
-    return f"{target.name} ({target.budget:,} gradient computations on {target.trained}, scored on {scored})"
+    return f"{target.name} ({target.budget:,} gradient computations on {target.language}, scored on {scored})"

@@ -97,21 +97,29 @@ def _effects(outcome: StudyOutcome) -> Summary:
 
 
 def _languages(outcome: StudyOutcome, target: TargetScores) -> Summary:
+    has_spread = len(target.transferred) > 1
     rows = [
         [
             one.label,
             *(percent(fmean(target.by_seed(one.name, [language]))) for language in target.languages),
-            percent(_spread([fmean(target.by_seed(one.name, [language])) for language in target.transferred])),
+            *([percent(_spread(_by_language(target, one.name)))] if has_spread else []),
         ]
         for one in outcome.conditions
     ]
-    notes = [
-        f"{target.metric} (%) on {target.split} data, means over seeds; spread: the deviation over "
-        f"{', '.join(target.transferred)}."
-    ]
+    spread = f"; spread: the deviation over {', '.join(target.transferred)}" if has_spread else ""
+    notes = [f"{target.metric} (%) on {target.split} data, means over seeds{spread}."]
     return Summary(
-        f"{target.name} by language", [], ["before the target", *target.languages, "spread"], rows, [], notes
+        f"{target.name} by language",
+        [],
+        ["before the target", *target.languages, *(["spread"] if has_spread else [])],
+        rows,
+        [],
+        notes,
     )
+
+
+def _by_language(target: TargetScores, condition: str) -> list[float]:
+    return [fmean(target.by_seed(condition, [language])) for language in target.transferred]
 
 
 def _forgetting(outcome: StudyOutcome) -> Summary:

@@ -28,7 +28,7 @@ class Target:
     Args:
         name: of the target.
         entries: of its tasks' file, by language; empty for retrieval.
-        trained: the task that is trained on; `None` for retrieval.
+        language: that is trained on; `None` for retrieval.
         evaluated: the languages, or pairs of them, that are scored; empty where a dataset tells.
         budget: gradient computations of its training; 0 for retrieval.
         arguments: of its script.
@@ -37,7 +37,7 @@ class Target:
 
     name: str
     entries: Mapping[str, Mapping[str, Any]]
-    trained: str | None
+    language: str | None
     evaluated: Sequence[str]
     budget: int
     arguments: Sequence[str]
@@ -46,7 +46,7 @@ class Target:
     @property
     def is_retrieval(self) -> bool:
         """Whether nothing is trained for it."""
-        return self.trained is None
+        return self.language is None
 
 
 def read_target(part: Part) -> Target:
@@ -82,22 +82,21 @@ def read_target(part: Part) -> Target:
     }
     entries: dict[str, dict[str, Any]] = {}
     if isinstance(train.content, str):
-        trained = train.content
-        entries[trained] = _of_language(shared, trained)
+        language = train.content
+        entries[language] = _of_language(shared, language)
     else:
         own = dict(train.mapping("a language, or {language: en, …} with data of its own"))
         language = own.pop("language", None)
         if not isinstance(language, str):
             raise train.wrong("`language` is missing: which is trained on.")
         # Its scores are of other data than those of the language below.
-        trained = f"train-{language}"
-        entries[trained] = _of_language(shared | own, language)
-    for language in languages:
-        if language not in entries:
-            entries[language] = _zero_shot(_of_language(shared, language))
+        entries[f"train-{language}"] = _of_language(shared | own, language)
+    for evaluated in languages:
+        if evaluated not in entries:
+            entries[evaluated] = _zero_shot(_of_language(shared, evaluated))
     for name, keys in entries.items():
         part.check_entry(name, keys, "evaluate" if "zero_shot" in keys else "train")
-    return Target(str(part.place[-1]), entries, trained, languages, budget, arguments)
+    return Target(str(part.place[-1]), entries, language, languages, budget, arguments)
 
 
 def _of_language(keys: Mapping[str, Any], language: str) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from hf_seqreptile.study.outcome import StudyOutcome, read_outcome
 from hf_seqreptile.study.plan import StudyPlan, plan
 from hf_seqreptile.study.presentation import write_outcome
 from hf_seqreptile.study.study_file import read_study
-from tests.scripts import ROOT, sentences, write, write_conll, write_model
+from hf_seqreptile.yaml_text import parse_yaml
+from tests.scripts import ROOT, sentences, words_of_sample, write, write_conll, write_model
 
 SPLITS = ("train", "validation", "test")
 
@@ -215,6 +216,22 @@ def started(study: Path, output: Path) -> subprocess.Popen:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_samples(tmp_path: Path) -> None:
+    """From end to end, with a tiny model in place of the real one."""
+    words = {word for problem in ("ner", "nli", "qa") for word in words_of_sample(problem, ["de", "en", "sw"])}
+    content = parse_yaml((ROOT / "recipes/intermediate_sample.yaml").read_text(encoding="utf-8"))
+    content["start"] = {"model_name_or_path": write_model(tmp_path / "model", words=words)}
+    content["arguments"]["use_cpu"] = True
+    for task in content["intermediate"]["tasks"].values():
+        task["max_seq_length"] = 64
+    write(tmp_path / "study.yaml", json.dumps(content))
+    main([str(tmp_path / "study.yaml"), "--output_dir", str(tmp_path / "out"), "--jobs", "2"])
+    found = json.loads((tmp_path / "out/study.json").read_text())
+    assert found["targets"].keys() == content["targets"].keys()
+    assert list(found["phases"]) == ["none", "nli", "qa", "joint: seq_reptile, K=3, η=0.5", "nli → qa", "qa → nli"]
 
 
 @pytest.mark.slow

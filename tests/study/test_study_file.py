@@ -109,7 +109,7 @@ def test_a_target_may_be_trained_on_other_data(folder: Path) -> None:
         ),
     )
     target = read_study(path).targets[0]
-    assert target.trained == "train-en" and list(target.evaluated) == ["en", "de"]
+    assert target.language == "en" and list(target.entries) == ["train-en", "en", "de"]
     assert target.entries["train-en"]["validation_file"] == "ner/sw/validation.conll"
     assert target.entries["en"]["zero_shot"] and "train_file" not in target.entries["en"]
 
