@@ -1,8 +1,8 @@
 """The file of a study, read and checked as a whole; what is wrong is said with its line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ class Study:
     Args:
         path: of the file.
         lines: of each name in it.
-        start: the arguments of the model that all begins with, but for its name.
-        model: its name: on the Hub, a folder, or the offline encoder's.
+        model: that all begins with: its name on the Hub, its folder, or the offline encoder's name.
         trims_vocabulary: of the offline encoder, to all texts of the study.
+        start: further arguments of the model.
         arguments: of all runs.
         intermediate_arguments: of the phases' runs.
         budget: gradient computations of all phases of a condition together.
@@ -57,21 +57,6 @@ class Study:
         return Part(self.path, self.lines, (), None).where(*place)
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """How many training examples the intermediate tasks have, counted when an order asks for it."""
-
-    entries: Mapping[str, TaskEntry] = field(default_factory=dict)
-
-    @cached_property
-    def by_task(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for name, entry in self.entries.items():
-            rows = rows_of_entry(entry, ["train"])["train"][name]
-            found[name] = len(take_samples({"train": {name: rows}}, entry.args)["train"][name])
-        return found
-
-
 def read_study(path: Path) -> Study:
     """Read a study's file.
 
@@ -96,10 +81,11 @@ def read_study(path: Path) -> Study:
     conditions = top.needed("conditions", "such as [single, joint: mtl, orders: all]")
     if not isinstance(conditions.content, list) or not conditions.content:
         raise conditions.wrong("give a list, such as [single, joint: mtl, orders: all].")
-    sizes = _Sizes(entries)
+    # Read when an order asks for them, and once.
+    sizes = cache(lambda: _sizes(entries))
     read = [Condition("none", "none", ())]
     for number in range(len(conditions.content)):
-        read += read_condition(conditions.part(number), list(entries), budget, lambda: sizes.by_task)
+        read += read_condition(conditions.part(number), list(entries), budget, sizes)
     refuse_two_alike(read, conditions)
     targets = top.needed("targets", "what is scored, each with a name")
     made = [read_target(targets.part(name)) for name in targets.mapping("targets by name")]
@@ -148,6 +134,15 @@ def _tasks(part: Part) -> dict[str, TaskEntry]:
     if not entries:
         raise part.wrong("name one.")
     return entries
+
+
+def _sizes(entries: Mapping[str, TaskEntry]) -> dict[str, int]:
+    """How many training examples the tasks have."""
+    found = {}
+    for name, entry in entries.items():
+        rows = rows_of_entry(entry, ["train"])["train"][name]
+        found[name] = len(take_samples({"train": {name: rows}}, entry.args)["train"][name])
+    return found
 
 
 def _seeds(top: Part) -> list[int]:
