@@ -1,77 +1,122 @@
-"""What does Sequential Reptile cost per step, over the stock trainer on the same batches?
+"""What does a step cost over the stock trainer's on the same batches?
 
-    python benchmarks/step_time.py --data path/to/wikiann
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py --data path/to/wikiann
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py --tiny
 
-Trains the offline encoder on WikiAnn German and English with the stock `Trainer` and with `SeqReptileTrainer`, on the
-same batches in the same order, in turns within one process of one thread. A step lasts from its beginning to the next
-one's, so an outer update counts towards the step it follows. Time is the processor's, which other programs on the
-machine disturb less than the clock's. Reported are medians over the turns, as ratios to the stock trainer's.
+Trains the offline encoder on WikiAnn German and English, or with `--tiny` a BERT of a few thousand parameters on made
+sentences, with the stock `Trainer` and with ours: each reads the same rows of `datasets` in the same order, 16 at a
+time. The two take turns step by step, each in a thread of its own, so that what other programs on the machine take is
+taken from both. A step lasts from its beginning to the next one's, so an outer update counts towards the step it
+follows. Time is the thread's own on the processor.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import statistics
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import SequentialSampler
+from datasets import Dataset, concatenate_datasets
 from transformers import (
     AutoModelForTokenClassification,
+    BertConfig,
+    BertForTokenClassification,
     DataCollatorForTokenClassification,
     PreTrainedModel,
     Trainer,
     TrainerCallback,
     TrainingArguments,
-    set_seed,
+    default_data_collator,
 )
 
-from hf_seqreptile import MultiTaskTrainingArguments, SeqReptileTrainer
+from hf_seqreptile import METHODS, MultiTaskTrainingArguments
 from hf_seqreptile.data import load_tasks
 from hf_seqreptile.methods.slow_weights import SlowWeights
 from hf_seqreptile.models.loading import ModelArguments, load_model
 from hf_seqreptile.problems.token_classification import TokenClassification, TokenClassificationArguments
 
 RESULT = Path(__file__).parent / "results" / "step_time.json"
+BATCH = 16
+WARM_UP = 5
+"""Steps at the start that are not counted."""
+OURS: dict[str, dict[str, Any]] = {
+    "mtl, M = 1": {"method": "mtl", "tasks_per_step": 1},
+    "seq_reptile, K = 10": {"method": "seq_reptile", "inner_steps": 10},
+    "seq_reptile, K = 100": {"method": "seq_reptile", "inner_steps": 100},
+}
 
 
 class InGivenOrder(Trainer):
-    """The stock trainer, which shuffles unless told not to."""
+    """The stock trainer on rows whose order is given, where its own would be random."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)
+    order: list[int]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order
 
 
-class StepTimes(TrainerCallback):
-    """Seconds of each optimizer step, with all that follows it up to the next."""
+class InTurns(TrainerCallback):
+    """Waits at the beginning of each step until the other trainer has made one; takes the time of its own.
 
-    def __init__(self) -> None:
-        self.starts: list[float] = []
+    Args:
+        begins: whether it has the first turn.
+        lock: what both wait for.
+    """
+
+    other: "InTurns"
+
+    def __init__(self, begins: bool, lock: threading.Condition) -> None:
+        self.has_turn = begins
+        self.is_done = False
+        self.lock = lock
+        self.seconds: list[float] = []
+        self.start: float | None = None
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.starts.append(time.process_time())
+        if self.start is not None:
+            self.seconds.append(time.thread_time() - self.start)
+            self.hand_over()
+        with self.lock:
+            self.lock.wait_for(lambda: self.has_turn or self.other.is_done)
+        self.start = time.thread_time()
 
-    def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
-        self.starts.append(time.process_time())
-
-    @property
-    def seconds(self) -> list[float]:
-        """One number for each step."""
-        return [end - start for start, end in zip(self.starts, self.starts[1:], strict=False)]
+    def hand_over(self) -> None:
+        """Let the other make a step."""
+        with self.lock:
+            self.has_turn, self.other.has_turn = False, True
+            self.lock.notify_all()
 
 
-def main() -> None:
-    """Measure, print and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder with de/ and en/")
-    parser.add_argument("--steps", type=int, default=100, help="steps of one turn")
-    parser.add_argument("--turns", type=int, default=3, help="turns of each trainer")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+def tiny() -> tuple[PreTrainedModel, dict[str, Dataset], Any]:
+    """Model, tasks and collator."""
+    random = np.random.default_rng(0)
+    tasks = {
+        name: Dataset.from_dict({
+            "input_ids": random.integers(4, 64, (size, 12)).tolist(),
+            "attention_mask": [[1] * 12] * size,
+            "labels": random.integers(0, 5, (size, 12)).tolist(),
+        })
+        for name, size in {"a": 6000, "b": 3700, "c": 900}.items()
+    }  # fmt: skip
+    config = BertConfig(
+        vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64, num_labels=5,
+    )  # fmt: skip
+    return BertForTokenClassification(config), tasks, default_data_collator
 
-    files = [f"{x}={args.data / x / 'train.conllu'}" for x in ("de", "en")]
+
+def encoder(data: Path) -> tuple[PreTrainedModel, dict[str, Dataset], Any]:
+    """Model, tasks and collator."""
+    files = [f"{x}={data / x / 'train.conllu'}" for x in ("de", "en")]
     data_args = TokenClassificationArguments(train_file=files, max_train_samples=["6000"], max_seq_length=128)
     tasks = load_tasks(data_args, ["train"])
     problem = TokenClassification(tasks, data_args)
@@ -81,57 +126,57 @@ def main() -> None:
         problem.labels,
         lambda: problem.texts(tasks),
     )
-    start = {name: value.clone() for name, value in model.state_dict().items()}
-    train = problem.encode(tasks["train"], tokenizer, "train")
+    return model, problem.encode(tasks["train"], tokenizer, "train"), DataCollatorForTokenClassification(tokenizer)
+
+
+def compare(make: Callable[[], Any], steps: int, settings: dict[str, Any], folder: str) -> tuple[list[float], ...]:
+    """Seconds of each step of the stock trainer and of ours."""
     common: dict[str, Any] = {
-        "per_device_train_batch_size": 16, "max_steps": args.steps, "save_strategy": "no", "report_to": "none",
-        "disable_tqdm": True, "lr_scheduler_type": "constant", "learning_rate": 3e-5, "logging_steps": args.steps,
+        "output_dir": folder, "per_device_train_batch_size": BATCH, "max_steps": steps, "save_strategy": "no",
+        "report_to": "none", "disable_tqdm": True, "lr_scheduler_type": "constant", "learning_rate": 3e-5,
+        "logging_steps": 100, "use_cpu": True,
     }  # fmt: skip
-    collator = DataCollatorForTokenClassification(tokenizer)
+    (model, tasks, collator), (other_model, _, _) = make(), make()
+    args = MultiTaskTrainingArguments(**settings, **common)
+    ours = METHODS[args.method](model, args, collator, tasks)
+    starts = dict(zip(tasks, np.cumsum([0, *map(len, tasks.values())]).tolist(), strict=False))
+    stock = InGivenOrder(other_model, TrainingArguments(**common), collator, concatenate_datasets([*tasks.values()]))
+    batches: Any = ours.get_train_dataloader().batch_sampler
+    stock.order = []
+    for epoch in range(1 + steps // len(batches)):
+        batches.set_epoch(epoch)
+        stock.order += [starts[task] + row for batch in batches for task, row, _ in batch]
 
-    def timed(make: Any) -> float:
-        model.load_state_dict(start)
-        times = StepTimes()
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = make(folder, [times])
-            set_seed(0)
+    lock = threading.Condition()
+    turns = [InTurns(begins, lock) for begins in (True, False)]
+    turns[0].other, turns[1].other = turns[1], turns[0]
+
+    def train(trainer: Trainer, own: InTurns) -> None:
+        trainer.add_callback(own)
+        try:
             trainer.train()
-        return statistics.fmean(times.seconds[5:])
+        finally:
+            own.is_done = True
+            own.hand_over()
 
-    def seq_reptile(inner_steps: int) -> Any:
-        def make(folder: str, callbacks: list[TrainerCallback]) -> SeqReptileTrainer:
-            own = MultiTaskTrainingArguments(output_dir=folder, inner_steps=inner_steps, **common)
-            return SeqReptileTrainer(model, own, collator, train, callbacks=callbacks)
+    with contextlib.redirect_stdout(io.StringIO()), ThreadPoolExecutor(2) as threads:
+        for trained in [threads.submit(train, *each) for each in zip((stock, ours), turns, strict=True)]:
+            trained.result()
+    return tuple(turn.seconds[WARM_UP:] for turn in turns)
 
-        return make
 
-    with tempfile.TemporaryDirectory() as folder:
-        loader = seq_reptile(10)(folder, []).get_train_dataloader()
-        order = [example for batch in loader.batch_sampler for example in batch][: args.steps * 16]
-        rows = [train[task][row] for task, row, _ in order]
-
-    def stock(folder: str, callbacks: list[TrainerCallback]) -> Trainer:
-        own = TrainingArguments(output_dir=folder, **common)
-        return InGivenOrder(model, own, collator, train_dataset=rows, callbacks=callbacks)  # type: ignore[arg-type]
-
-    makers = {"stock": stock, "K=10": seq_reptile(10), "K=100": seq_reptile(100)}
-    seconds: dict[str, list[float]] = {name: [] for name in makers}
-    for turn in range(args.turns):
-        # Each turn begins with another one, so that a drifting machine favours none.
-        for name in [*makers][turn % len(makers) :] + [*makers][: turn % len(makers)]:
-            seconds[name].append(timed(makers[name]))
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    result = {
-        "seconds_per_step": seconds,
-        "ratio_to_stock": {name: round(value / medians["stock"], 4) for name, value in medians.items()},
-        "outer_update_seconds": outer_update_seconds(model),
-        "parameters_bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
-        "slow_weights_bytes": SlowWeights(dict(model.named_parameters())).memory,
-        "steps": args.steps,
+def summary(stock: list[float], ours: list[float]) -> dict[str, float]:
+    """Of pairs of steps on the same batch."""
+    differences = sorted(own - other for own, other in zip(ours, stock, strict=True))
+    tenth = len(differences) // 10
+    return {
+        "steps": len(differences),
+        "stock_milliseconds": 1e3 * statistics.fmean(stock),
+        "ours_milliseconds": 1e3 * statistics.fmean(ours),
+        "ratio": statistics.fmean(ours) / statistics.fmean(stock),
+        "median_difference_microseconds": 1e6 * statistics.median(differences),
+        "difference_without_extremes_microseconds": 1e6 * statistics.fmean(differences[tenth : len(ours) - tenth]),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
 
 
 def outer_update_seconds(model: PreTrainedModel) -> float:
@@ -143,6 +188,37 @@ def outer_update_seconds(model: PreTrainedModel) -> float:
         slow.outer_update(0.1)
         times.append(time.process_time() - begin)
     return statistics.median(times)
+
+
+def main() -> None:
+    """Measure, print and write the result; what was measured of the other model stays."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--data", type=Path, help="the folder with de/ and en/, for the offline encoder")
+    which.add_argument("--tiny", action="store_true", help="a BERT of a few thousand parameters")
+    parser.add_argument("--steps", type=int, help="of each trainer; default: 100, with --tiny 3,000")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    make, steps = (tiny, args.steps or 3000) if args.tiny else (lambda: encoder(args.data), args.steps or 100)
+
+    pairs = {}
+    # A run that ends before its first outer update is refused.
+    long_enough = {name: settings for name, settings in OURS.items() if settings.get("inner_steps", 0) <= steps}
+    for name, settings in long_enough.items():
+        with tempfile.TemporaryDirectory() as folder:
+            pairs[name] = summary(*compare(make, steps, settings, folder))
+            print(name, json.dumps(pairs[name]), flush=True)
+    model = make()[0]
+    result = {
+        "pairs": pairs,
+        "outer_update_milliseconds": 1e3 * outer_update_seconds(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters_bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
+        "slow_weights_bytes": SlowWeights(dict(model.named_parameters())).memory,
+    }
+    results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    results["tiny" if args.tiny else "encoder"] = result
+    RESULT.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ class Variant:
     Args:
         name: in the table.
         make: from the model and the tasks' batches to the step.
-        kind: `limit`, `ours`, `peer`, or `assembled` from a peer's parts in a way that it does not document.
+        kind: `limit`, what no method can do without; `ours`; `peer`; or `assembled` from a peer's parts in a way that
+            it does not document.
         needs: the distribution that it needs.
         same_as: name of that one of ours which finds the same gradient.
         is_sum: whether it adds the altered gradients, where ours takes their mean.
@@ -98,6 +99,28 @@ def plain(model: PreTrainedModel, batches: Sequence[Batch]) -> Step:
     def step() -> None:
         for batch in batches:
             (model(**batch).loss / len(batches)).backward()
+
+    return step
+
+
+def kept(model: PreTrainedModel, batches: Sequence[Batch]) -> Step:
+    """As `plain`, each task's gradient kept, then read once, as for any Gram matrix, then added up in place."""
+    parameters = list(model.parameters())
+
+    def step() -> None:
+        of_tasks: list[list[torch.Tensor]] = []
+        for batch in batches:
+            (model(**batch).loss / len(batches)).backward()
+            touched = [p for p in parameters if p.grad is not None]
+            of_tasks.append([p.grad for p in touched if p.grad is not None])
+            model.zero_grad()
+        for gradients in of_tasks:
+            for gradient in gradients:
+                gradient.sum()
+        for parameter, total, *others in zip(touched, *of_tasks, strict=True):
+            for other in others:
+                total += other
+            parameter.grad = total
 
     return step
 
@@ -196,6 +219,7 @@ def torchjd_by_task(model: PreTrainedModel, batches: Sequence[Batch]) -> Step:
 PCGRAD, GRADVAC = "`pcgrad`", "`gradvac`, whole model"
 VARIANTS = [
     Variant("T backward passes", plain, "limit", large=True),
+    Variant("T gradients kept, read once and added up", kept, "limit", large=True),
     Variant("`mtl`", ours("mtl"), "ours"),
     Variant(PCGRAD, ours("pcgrad"), "ours", large=True),
     Variant(GRADVAC, ours("gradvac", gradvac_granularity="model", gradvac_beta=BETA), "ours"),

@@ -139,9 +139,11 @@ class DrawLossMixin(TaskPartsMixin):
         averaging = nullcontext() if self.trainer_averages_gradients else self.accelerator.no_sync(model)
         try:
             with averaging, self.serving(task):
-                loss = super().training_step(model, inputs, num_items_in_batch) / factor
+                loss = super().training_step(model, inputs, num_items_in_batch)
         finally:
             self._loss_weight, self._has_labels = None, True
+        if factor != 1:
+            loss = loss / factor
         if self.args.logging_nan_inf_filter:
             # The stock loop asks the same of the loss now; without the filter, nothing waits for it before the log.
             self._refuse_not_finite(task, loss.item(), self.state.global_step + 1)
@@ -149,11 +151,11 @@ class DrawLossMixin(TaskPartsMixin):
         if weight:
             total, draws = self._task_losses.get(task, (0.0, 0.0))
             draws += 1 / self._micro_batches_per_draw
-            self._task_losses[task] = (total + loss * self._draws_in_step, draws)
+            self._task_losses[task] = (total + _times(loss, self._draws_in_step), draws)
         draw, last = divmod(number + 1, self._micro_batches_per_draw)
         if not last:
             self.end_draw(task, is_last_of_step=draw == self._draws_in_step)
-        return loss if weight == 1 else loss * weight
+        return _times(loss, weight)
 
     def _refuse_not_finite(self, task: str, value: float, step: int) -> None:
         if not math.isfinite(value):
@@ -176,7 +178,7 @@ class DrawLossMixin(TaskPartsMixin):
         if not self._has_labels:
             loss = _nothing(outputs, loss)
         elif self._loss_weight is not None:
-            loss = loss * self._loss_weight
+            loss = _times(loss, self._loss_weight)
         return (loss, outputs) if return_outputs else loss
 
     def _logs_of_losses(self, tasks: list[str]) -> dict[str, float]:
@@ -202,6 +204,11 @@ class DrawLossMixin(TaskPartsMixin):
                 "whose labels are all missing.",
                 number,
             )
+
+
+def _times(loss: torch.Tensor, weight: Weight) -> torch.Tensor:
+    """Their product; no operation on a weight that is 1, since each takes a part of a small model's step."""
+    return loss if not isinstance(weight, torch.Tensor) and weight == 1 else loss * weight
 
 
 def _nothing(outputs: Any, loss: torch.Tensor) -> torch.Tensor:

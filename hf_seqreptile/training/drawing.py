@@ -6,14 +6,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+import datasets
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers.trainer_utils import TrainOutput, seed_worker
 
 from ..errors import InputError
 from .batch_attempts import BatchAttemptsMixin
 from .draw_losses import DrawLossMixin
-from .drawn_examples import DrawnExamples
+from .drawn_examples import DrawnExamples, has_transform
 from .gradient_alignment import GradientAlignmentMixin
 from .interruption import outlive_sigterm
 from .method import MethodMixin
@@ -154,11 +155,10 @@ class DrawingMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Draw
     def get_train_dataloader(self) -> DataLoader:
         """The micro-batches of one epoch; each carries its task's name under `task`, and its `labels_in_batch`."""
         args, tasks = self.args, self._training_tasks
-        collators = {}
+        read, collators = {}, {}
         for task, dataset in tasks.datasets.items():
             with self.serving(task):
-                self.check_columns(dataset)
-                collators[task] = self._get_collator_with_removed_columns(self.data_collator, description="training")
+                read[task], collators[task] = self._without_unused_columns(dataset)
         self._sampler, self._epoch_in_progress = self._epoch_sampler(), None
         saved = (self._saved_state or {}).get("epoch")
         self._resumed_in = EpochInProgress(**saved) if saved else None
@@ -166,7 +166,7 @@ class DrawingMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Draw
             # A run that had finished starts no epoch.
             self._sampler.start_epoch(*self._resumed_in)
         loader = DataLoader(
-            DrawnExamples(tasks, self._draw_seed),
+            DrawnExamples(read, len(tasks), self._draw_seed),
             batch_sampler=self._sampler,
             collate_fn=OneTaskCollator(collators),
             num_workers=args.dataloader_num_workers,
@@ -178,6 +178,14 @@ class DrawingMixin(GradientAlignmentMixin, BatchAttemptsMixin, MethodMixin, Draw
             worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
         )
         return outlive_sigterm(self.accelerator.prepare(loader))
+
+    def _without_unused_columns(self, dataset: Dataset) -> tuple[Dataset, Callable]:
+        """The dataset and its collator, one of which leaves out the columns that the model does not take."""
+        if isinstance(dataset, datasets.Dataset) and not has_transform(dataset):
+            # Once for all batches, and what is left out is not read.
+            return self._remove_unused_columns(dataset, description="training"), self.data_collator
+        self.check_columns(dataset)
+        return dataset, self._get_collator_with_removed_columns(self.data_collator, description="training")
 
     def _epoch_sampler(self) -> TaskBatchSampler:
         return self._make_sampler(TaskBatchSampler if self.draws_tasks else EveryTaskSampler)

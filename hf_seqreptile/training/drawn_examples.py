@@ -2,7 +2,7 @@
 
 import random
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,6 @@ import datasets
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-
-from .task_datasets import TaskDatasets
 
 Draw = tuple[str, int, int]
 """A task, one of its rows, and how many of the task's rows were drawn before it in the run."""
@@ -25,22 +23,25 @@ class DrawnExamples(Dataset):
     draw: not from the process or worker that reads it, nor from what was read before.
 
     Args:
-        tasks: the tasks' datasets.
+        by_task: the tasks' datasets.
+        size: the number of all examples, its length.
         seed: of the draws.
     """
 
-    def __init__(self, tasks: TaskDatasets, seed: int) -> None:
-        self._tasks = tasks
+    def __init__(self, by_task: Mapping[str, Dataset], size: int, seed: int) -> None:
+        self._by_task = by_task
+        self._size = size
         self._seed = seed
+        self._may_be_random = {task: may_be_random(dataset) for task, dataset in by_task.items()}
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return self._size
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[str, Any]]:
         task = draws[0][0]
-        dataset: Any = self._tasks.datasets[task]
+        dataset: Any = self._by_task[task]
         rows = [row for _, row, _ in draws]
-        if not may_be_random(dataset):
+        if not self._may_be_random[task]:
             # One read for the whole batch.
             return [(task, example) for example in dataset.__getitems__(rows)]
         examples = []

@@ -72,9 +72,9 @@ class TaskStream:
 
     def draw(self, number: int) -> np.ndarray:
         """The example indices of this task's draw `number` (0, 1, …), shape (block,)."""
-        positions = np.arange(number * self.block, (number + 1) * self.block)
-        passes = positions // self.size
-        return np.concatenate([self._order(p)[positions[passes == p] % self.size] for p in np.unique(passes)])
+        start, end = number * self.block, (number + 1) * self.block
+        passes = range(start // self.size, -(-end // self.size))
+        return np.concatenate([self._order(p)[max(start - p * self.size, 0) : end - p * self.size] for p in passes])
 
     def _order(self, pass_number: int) -> np.ndarray:
         if self._cached is None or self._cached[0] != pass_number:

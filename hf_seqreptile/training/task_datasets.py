@@ -136,7 +136,7 @@ def count_labels(batch: Mapping[str, Any]) -> int:
     if "labels" in batch:
         labels = torch.as_tensor(batch["labels"])
         # A number to predict may be -100.0, and none of them is missing.
-        return labels.numel() if labels.is_floating_point() else int(labels.ne(-100).sum())
+        return labels.numel() if labels.is_floating_point() else int(labels.ne(-100).count_nonzero())
     return find_batch_size(batch) or 0
 
 

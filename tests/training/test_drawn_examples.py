@@ -10,7 +10,6 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from hf_seqreptile.training.drawn_examples import DrawnExamples
-from hf_seqreptile.training.task_datasets import TaskDatasets
 from tests import tiny
 
 SEED = 3
@@ -26,7 +25,7 @@ def noisy(rows):
 
 
 def examples(of: dict | None = None, seed: int = SEED) -> DrawnExamples:
-    return DrawnExamples(TaskDatasets(of or {task: tiny.task(9, 1).with_transform(noisy) for task in "ab"}), seed)
+    return DrawnExamples(of or {task: tiny.task(9, 1).with_transform(noisy) for task in "ab"}, 18, seed)
 
 
 def drawn(of: DrawnExamples, *draws: tuple[str, int, int]) -> list:
@@ -108,3 +107,12 @@ def test_a_dataset_with_a_transform_is_evaluated(tmp_path: Path) -> None:
     trainer = tiny.trainer(tmp_path)
     found, wanted = trainer.evaluate({"de": rows}), trainer.evaluate({"de": plain})
     assert found["eval_de_loss"] == pytest.approx(wanted["eval_de_loss"], rel=1e-5)
+
+
+def test_columns_that_the_model_does_not_take_are_not_read(tmp_path: Path) -> None:
+    """As in the stock trainer, where no batch pays for them; the run ends the same."""
+    tasks = {name: task.add_column("words", ["w"] * len(task)) for name, task in tiny.tasks().items()}
+    trainer = tiny.trainer(tmp_path, tasks)
+    read = trainer.get_train_dataloader().dataset.__getitems__([("de", 4, 0)])
+    assert {*read[0][1]} == {"input_ids", "attention_mask", "labels"}
+    tiny.assert_equal(tiny.weights(tiny.train(trainer).model), tiny.weights(tiny.train(tiny.trainer(tmp_path)).model))
