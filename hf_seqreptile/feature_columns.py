@@ -1,4 +1,4 @@
-"""Columns of features that trainers read."""
+"""Columns of features that trainers read, and features as tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
