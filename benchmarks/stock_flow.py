@@ -273,17 +273,6 @@ def in_turns(
     return {"examples": number, "seconds": seconds}
 
 
-def measure_features(flows: Flows, tasks: Tasks, split: str, rounds: int) -> dict[str, Any]:
-    """Feature creation."""
-    return in_turns(
-        timed(lambda: flows.stock_features(tasks, split)),
-        timed(lambda: flows.our_features(tasks, split)),
-        rounds,
-        sum(map(len, tasks.values())),
-        warm_ups=1,
-    )
-
-
 def check_same_inputs(stock: Dataset, ours: Tasks) -> None:
     """Both flows' features hold the same tokens in the same order, padding aside."""
     rows = [ids for data in ours.values() for ids in data["input_ids"]]
@@ -471,11 +460,7 @@ def measure(flows: Flows, rounds: int, steps: int) -> dict[str, Any]:
     """Every part of both flows, and how far they agree."""
     problem, validation = flows.problem, flows.all["validation"]
     train, evaluated = sample(flows.all["train"], problem.train), sample(validation, problem.evaluated)
-    parts = {
-        "features, training": measure_features(flows, train, "train", rounds),
-        "features, evaluation": measure_features(flows, validation, "validation", rounds),
-        "training": measure_training(flows, train, rounds, steps),
-    }
+    parts = {"training": measure_training(flows, train, rounds, steps)}
     parts["evaluation"], stock, ours = measure_evaluation(flows, evaluated, rounds)
     if problem.ours is SequenceClassification:
         of_flows = zip(("stock", "ours"), (stock, *ours.values()), strict=True)

@@ -12,23 +12,23 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
-QUESTION_TOKENS, PAIR_TOKENS, STRIDE, N_BEST, ANSWER_TOKENS = 384, 128, 128, 20, 30
+QUESTION_TOKENS, PAIR_TOKENS, TAG_TOKENS, STRIDE, N_BEST, ANSWER_TOKENS = 384, 128, 512, 128, 20, 30
 
 Logits = tuple[NDArray, NDArray]
 """Of the answers' starts and ends, each (features, length)."""
 
 
 def stock_question_features(
-    rows: dict[str, list], tokenizer: PreTrainedTokenizerBase, is_training: bool
+    rows: dict[str, list], tokenizer: PreTrainedTokenizerBase, is_training: bool, padding: str | bool = "max_length"
 ) -> dict[str, Any]:
-    """Padded windows; for training the answer's first and last token, else what finds its text."""
+    """Windows; for training the answer's first and last token, else what finds its text."""
     encoded = tokenizer(
         [question.lstrip() for question in rows["question"]],
         rows["context"],
         truncation="only_second",
         max_length=QUESTION_TOKENS,
         stride=STRIDE,
-        padding="max_length",
+        padding=padding,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
     )
@@ -112,11 +112,33 @@ def stock_spans(starts: NDArray, ends: NDArray, offsets: Sequence[Any]) -> Itera
             }
 
 
-def stock_pair_features(rows: dict[str, list], tokenizer: PreTrainedTokenizerBase, is_training: bool) -> Any:
-    """Padded pairs of sentences; the label is in the data."""
-    return tokenizer(
-        rows["premise"], rows["hypothesis"], max_length=PAIR_TOKENS, padding="max_length", truncation=True
+def stock_pair_features(
+    rows: dict[str, list], tokenizer: PreTrainedTokenizerBase, is_training: bool, padding: str | bool = "max_length"
+) -> Any:
+    """Pairs of sentences; the label is in the data."""
+    return tokenizer(rows["premise"], rows["hypothesis"], max_length=PAIR_TOKENS, padding=padding, truncation=True)
+
+
+def stock_tag_features(
+    rows: dict[str, list],
+    tokenizer: PreTrainedTokenizerBase,
+    is_training: bool,
+    padding: str | bool,
+    label2id: dict[str, int],
+) -> Any:
+    """Sentences of words; the first token of each word has its tag's id."""
+    encoded = tokenizer(
+        rows["tokens"], truncation=True, max_length=TAG_TOKENS, padding=padding, is_split_into_words=True
     )
+    labels = []
+    for row, tags in enumerate(rows["ner_tags"]):
+        previous, of_row = None, []
+        for word in encoded.word_ids(batch_index=row):
+            of_row.append(-100 if word is None or word == previous else label2id[tags[word]])
+            previous = word
+        labels.append(of_row)
+    encoded["labels"] = labels
+    return encoded
 
 
 def stock_accuracy(prediction: EvalPrediction) -> dict[str, float]:

@@ -13,6 +13,8 @@ from .text import read_lines, shown
 _INDEX = re.compile(r"\d+(?:[-.]\d+)?")
 # In CoNLL-U, of several words and of an empty node.
 _NO_WORD = re.compile(r"\d+[-.]\d+")
+_REMEMBERED = 1 << 16
+"""Distinct beginnings of lines in memory at most."""
 _LANGUAGE_PREFIX = re.compile(r"[a-z]{2,}(?:-[a-z]+)*:")
 
 
@@ -39,6 +41,8 @@ def read_conll(
     """
     layout = _find_layout(path, tag_scheme, tag_column)
     name = tag_column or TAGS
+    sure_tags, read_tag = {*layout.known}.difference(layout.odd), layout.tag.reader
+    columns, place, prefix = layout.columns, layout.token, layout.prefix
     tokens: list[str] = []
     tags: list[str] = []
     for number, line, row in _rows(path):
@@ -46,9 +50,16 @@ def read_conll(
             if tokens:
                 yield {"tokens": tokens, name: tags}
                 tokens, tags = [], []
-        elif word := layout.sure_word(line, row):
-            tokens.append(word[0])
-            tags.append(word[1])
+        elif (
+            len(row) == columns
+            and (tag := read_tag(row)) in sure_tags
+            and line[0] != "#"
+            and (place == 0 or row[0].isalnum())
+            and (token := row[place].removeprefix(prefix))
+        ):
+            # Most lines need no closer look.
+            tokens.append(token)
+            tags.append(tag)
         elif not layout.skips(line, row, bool(tokens)):
             token, tag = layout.parse(line, row, f"{path}, line {number}")
             tokens.append(token)
@@ -109,14 +120,6 @@ class _Layout:
     known: Collection[str]
     odd: Mapping[str, str]
 
-    def sure_word(self, line: str, row: list[str]) -> tuple[str, str] | None:
-        """The token and the tag of a line that needs no closer look, as most do not."""
-        if len(row) == self.columns and line[0] != "#" and (self.token == 0 or row[0].isalnum()):
-            token, tag = row[self.token].removeprefix(self.prefix), self.tag.read(row)
-            if token and tag in self.known and tag not in self.odd:
-                return token, tag
-        return None
-
     def skips(self, line: str, row: list[str], inside: bool) -> bool:
         """Whether a line within a sentence (`inside`), or before one, holds none of its words."""
         if self.token == 0:
@@ -168,7 +171,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
             if " " in line:
                 row = [column.strip(" ") for column in row]
         else:
-            row = [column for column in line.split(" ") if column]
+            row = [column for column in line.split(" ") if column] if line else []
         if "-DOCSTART-" in line and any(column.startswith("-DOCSTART-") for column in row):
             row = []
         yield number, line, row
@@ -197,25 +200,34 @@ def _find_layout(path: Path, tag_scheme: str | None, tag_column: str | None) -> 
     line, columns = _first_line(path)
     named = _named_column(path, columns, tag_scheme, tag_column) if tag_column else None
     tag = named or TagColumn(columns - 1)
+    read_tag = tag.reader
     tags_first = indexed = prefixed = True
     prefix: str | None = None
     inside = False
     first: set[str] = set()
     found: dict[str, set[str]] = {"words": set(), "ranges": set(), "signs": set()}
     fourth: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     for _, text, row in _rows(path):
         if not row:
             inside = False
         # What has another number of columns is a comment, or a mistake that reading will name.
         if len(row) != columns:
             continue
-        own = tag.read(row)
-        if text.startswith("#"):
+        own = read_tag(row)
+        if text[0] == "#":
             if inside or "\t" in text or is_tag(own):
                 found["signs"].add(own)
                 inside = True
             continue
         inside = True
+        # What the first column and the tag tell, they tell once.
+        told = (row[0], own) if columns != CONLL_U else (row[0], own, row[3])
+        if told in seen:
+            continue
+        if len(seen) == _REMEMBERED:
+            seen.clear()
+        seen.add(told)
         if tags_first := tags_first and is_tag(row[0]):
             first.add(row[0])
         indexed = indexed and (row[0].isdecimal() or _INDEX.fullmatch(row[0]) is not None)

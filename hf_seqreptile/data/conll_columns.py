@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from ..errors import InputError
@@ -37,6 +38,11 @@ class TagColumn:
     place: int
     attribute: str | None = None
     missing: str = "_"
+
+    @property
+    def reader(self) -> Callable[[Sequence[str]], str]:
+        """`read`, or what is as good and faster, for many lines."""
+        return itemgetter(self.place) if self.attribute is None else self.read
 
     def read(self, row: Sequence[str]) -> str:
         """The tag of a line's word."""

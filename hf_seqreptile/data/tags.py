@@ -108,17 +108,23 @@ def to_iob2(tags: Sequence[str], scheme: str = "iob2") -> list[str]:
     IOB2 comes out as it went in, but for an `I-` that no entity precedes: it starts an entity and becomes `B-`.
     """
     converted = []
-    open_type = None
+    open_type: str | None = None
     for tag in tags:
         if tag == OUTSIDE:
             converted.append(tag)
             open_type = None
             continue
-        position, entity_type = position_and_type(tag, scheme)
-        inside = position in "IEL" and entity_type == open_type
-        converted.append(with_position("I" if inside else "B", entity_type))
-        open_type = None if position in "ESLU" else entity_type
+        as_iob2, open_type = _next_iob2(tag, open_type, scheme)
+        converted.append(as_iob2)
     return converted
+
+
+@lru_cache(maxsize=2**14)
+def _next_iob2(tag: str, open_type: str | None, scheme: str) -> tuple[str, str | None]:
+    """A tag in IOB2, behind an entity that is open or none, and the type of the entity that is open behind it."""
+    position, entity_type = position_and_type(tag, scheme)
+    inside = position in "IEL" and entity_type == open_type
+    return with_position("I" if inside else "B", entity_type), None if position in "ESLU" else entity_type
 
 
 def in_scheme(tags: Sequence[str], scheme: str, learnt: str, renamed: Mapping[str, str] = NO_NAMES) -> list[str]:

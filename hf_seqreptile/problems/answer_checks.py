@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from datasets import Dataset, LargeList, List
@@ -56,7 +57,7 @@ class QuestionRows:
             mend = "" if may_be_impossible else " or, where questions may have none, add --version_2_with_negative"
             raise InputError(f"{where}: no question has an answer. Fill in the column `answers`{mend}.")
         if split != "train" and "id" in dataset.column_names:
-            _check_distinct(dataset["id"], where)
+            _check_distinct(dataset["id"][:], where)
         return cls(task, split, may_be_impossible, known)
 
     def unanswered(self, dataset: Dataset) -> int:
@@ -70,7 +71,10 @@ class QuestionRows:
         if not self.have_answers:
             return []
         found = []
-        for row, (value, context) in enumerate(zip(dataset["answers"], dataset["context"], strict=True)):
+        # In blocks, since a row by itself takes ten times as long to read.
+        blocks = dataset.select_columns(["answers", "context"]).iter(1000)
+        rows = chain.from_iterable(zip(block["answers"], block["context"], strict=True) for block in blocks)
+        for row, (value, context) in enumerate(rows):
             answers = answers_from_row(value, need_starts=False)
             if answers and context is not None and not _are_placed(answers, context):
                 found.append(row)

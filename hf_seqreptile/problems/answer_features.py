@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Features, List, Value
-from numpy.typing import NDArray
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from ..feature_columns import WINDOWS_OF
@@ -13,66 +13,85 @@ from .context_windows import Windows
 
 
 def answer_positions(
-    offsets: Sequence[NDArray[np.integer]],
+    windows: Sequence[Any],
     examples: Sequence[int],
-    answers: NDArray[np.integer],
+    characters: Sequence[Sequence[int]],
+    context_part: int,
     null_positions: Sequence[int],
-) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+) -> list[tuple[int, int]]:
     """First and last token of an answer in each window of its context; the null position where it is not in there.
 
     Args:
-        offsets: of each window's tokens.
-        examples: the number of each window's example; those of an example are neighbours.
-        answers: the first character of each example's answer and the one after its last, (examples, 2); both 0 where
-            there is none.
+        windows: the tokenizer's `Encoding` of each.
+        examples: the number of each window's example.
+        characters: those of each example's answer, as their numbers in the context, without white space.
+        context_part: which sequence of a window is the context, 0 or 1.
         null_positions: what stands for "no answer" in each window.
 
     Returns:
-        The fewest tokens that hold the answer's characters; both (windows,).
+        The fewest tokens that hold the answer's characters.
     """
-    bounds = np.cumsum([0, *map(len, offsets)])
-    windows = np.repeat(np.arange(len(offsets)), np.diff(bounds))
-    starts, ends = np.concatenate(offsets).T
-    answer_starts, answer_ends = answers[examples][windows].T
-    touched = np.flatnonzero((starts < ends) & (starts < answer_ends) & (ends > answer_starts))
-    found, first, number = np.unique(windows[touched], return_index=True, return_counts=True)
-    first, last = touched[first], touched[first + number - 1]
-    # A window holds the whole answer if no other one has more of it. The answer's own characters are no measure, since
-    # tokenizers drop some of them, such as spaces at its ends.
-    example = np.asarray(examples)[found]
-    whole_start, whole_end = answers[:, 1].copy(), answers[:, 0].copy()
-    np.minimum.at(whole_start, example, starts[first])
-    np.maximum.at(whole_end, example, ends[last])
-    holds = (starts[first] == whole_start[example]) & (ends[last] == whole_end[example])
-    positions = np.array([null_positions, null_positions])
-    positions[:, found[holds]] = np.stack([first, last])[:, holds] - bounds[found[holds]]
-    return positions[0], positions[1]
-
-
-def training_features(rows: dict[str, list], indices: list[int], windows: Windows) -> dict[str, list]:
-    """Features with the positions of each question's first answer, in the window's tokens."""
-    encoding = windows.encode(rows["question"], rows["context"])
-    answers = [
-        (own["answer_start"][0], own["answer_start"][0] + len(own["text"][0])) if own["text"] else (0, 0)
-        for own in rows["answers"]
+    parts = [
+        _part_of_answer(window, context_part, characters[example])
+        for window, example in zip(windows, examples, strict=True)
     ]
-    starts, ends = answer_positions(
-        windows.offsets(encoding, rows["context"]), encoding[WINDOWS_OF], np.array(answers), _nulls(encoding, windows)
+    # A window holds the whole answer if no other one has more of it. The answer's own characters are no measure, since
+    # tokenizers drop some of them.
+    whole: dict[int, tuple[int, int]] = {}
+    for example, part in zip(examples, parts, strict=True):
+        if part:
+            start, end = whole.get(example, part[1])
+            whole[example] = min(start, part[1][0]), max(end, part[1][1])
+    return [
+        part[0] if part and part[1] == whole[example] else (null, null)
+        for part, example, null in zip(parts, examples, null_positions, strict=True)
+    ]
+
+
+def _part_of_answer(
+    window: Any, context_part: int, characters: Sequence[int]
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """First and last token of those of the characters that a window has, and where their text starts and ends."""
+    places = [(window.char_to_token(character, context_part), character) for character in characters]
+    found = [(token, character) for token, character in places if token is not None]
+    if not found:
+        return None
+    first, _ = min(found)
+    last, character = max(found)
+    # A character may have several tokens, of its bytes, of which this is the first.
+    while window.token_to_sequence(last + 1) == context_part and character in range(*window.token_to_chars(last + 1)):
+        last += 1
+    return (first, last), (window.token_to_chars(first)[0], window.token_to_chars(last)[1])
+
+
+def training_features(rows: dict[str, list], indices: list[int], windows: Windows) -> dict[str, Any]:
+    """Features with the positions of each question's first answer, in the window's tokens."""
+    encoding = windows.encode(rows["question"], rows["context"], with_offsets=False)
+    characters = []
+    for context, answers in zip(rows["context"], rows["answers"], strict=True):
+        start = answers["answer_start"][0] if answers["text"] else 0
+        end = start + len(answers["text"][0]) if answers["text"] else 0
+        characters.append([place for place in range(start, end) if not context[place].isspace()])
+    positions = answer_positions(
+        encoding.encodings or (), encoding[WINDOWS_OF], characters, windows.context_part, _nulls(encoding, windows)
     )
-    return _inputs(encoding, indices) | {"start_positions": starts.tolist(), "end_positions": ends.tolist()}
+    starts, ends = zip(*positions, strict=True)
+    return _inputs(encoding, indices) | {"start_positions": list(starts), "end_positions": list(ends)}
 
 
-def evaluation_features(rows: dict[str, list], indices: list[int], windows: Windows) -> dict[str, list]:
+def evaluation_features(rows: dict[str, list], indices: list[int], windows: Windows) -> dict[str, Any]:
     """Features with all that finds an answer's text, and scores it, when the logits are there."""
     encoding = windows.encode(rows["question"], rows["context"])
     offsets = windows.offsets(encoding, rows["context"])
-    columns: dict[str, list] = {
+    columns: dict[str, Any] = {
         name: [values[example] for example in encoding[WINDOWS_OF]]
         for name, values in rows.items()
         if name != "question"
     }
-    columns["offset_starts"] = [of_window[:, 0] for of_window in offsets]
-    columns["offset_ends"] = [of_window[:, 1] for of_window in offsets]
+    bounds = np.cumsum([0, *map(len, offsets)])
+    starts, ends = np.concatenate(offsets).T
+    columns["offset_starts"] = pa.ListArray.from_arrays(bounds, starts)
+    columns["offset_ends"] = pa.ListArray.from_arrays(bounds, ends)
     return _inputs(encoding, indices) | columns | {"null_position": _nulls(encoding, windows)}
 
 

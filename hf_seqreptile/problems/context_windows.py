@@ -13,6 +13,8 @@ OUTSIDE = -1
 """The offsets of a token outside the context."""
 
 _WHITE_SPACE = [code for code in range(0x3001) if chr(code).isspace()]
+# By code; the last one is for all characters from there on.
+_IS_TEXT = np.isin(np.arange(0x3002), _WHITE_SPACE, invert=True)
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,16 @@ class Windows:
     stride: int
     padding: str | bool = False
 
-    def encode(self, questions: Sequence[str], contexts: Sequence[str]) -> BatchEncoding:
-        """The windows of all pairs; `overflow_to_sample_mapping` tells which pair each belongs to."""
+    def encode(self, questions: Sequence[str], contexts: Sequence[str], with_offsets: bool = True) -> BatchEncoding:
+        """The windows of all pairs; `overflow_to_sample_mapping` tells which pair each belongs to.
+
+        Args:
+            questions: of all pairs.
+            contexts: the same.
+            with_offsets: whether there is what `offsets` needs, which takes time.
+        """
         pairs, truncated = (questions, contexts), "only_second"
-        if self._context_first:
+        if self.context_part == 0:
             pairs, truncated = (contexts, questions), "only_first"
         return self.tokenizer(
             *map(list, pairs),
@@ -43,7 +51,7 @@ class Windows:
             stride=self.stride,
             padding=self.padding,
             return_overflowing_tokens=True,
-            return_offsets_mapping=True,
+            return_offsets_mapping=with_offsets,
         )
 
     def offsets(self, encoding: BatchEncoding, contexts: Sequence[str]) -> list[NDArray[np.integer]]:
@@ -71,12 +79,11 @@ class Windows:
 
     def _in_context(self, encoding: BatchEncoding, bounds: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which tokens of all windows, one after the other, are the context's; they are neighbours in each window."""
-        part = 0 if self._context_first else 1
         inside = np.zeros(bounds[-1], dtype=bool)
         for window, bound in enumerate(bounds[:-1].tolist()):
             parts = encoding.sequence_ids(window)
-            if number := parts.count(part):
-                first = bound + parts.index(part)
+            if number := parts.count(self.context_part):
+                first = bound + parts.index(self.context_part)
                 inside[first : first + number] = True
         return inside
 
@@ -109,9 +116,10 @@ class Windows:
         return self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
 
     @property
-    def _context_first(self) -> bool:
+    def context_part(self) -> int:
+        """Which of a window's two sequences is the context, from 0."""
         # Models that are padded on the left see the context first, as in Hugging Face's script.
-        return self.tokenizer.padding_side == "left"
+        return 0 if self.tokenizer.padding_side == "left" else 1
 
 
 def _places_of_text(contexts: Sequence[str]) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
@@ -125,7 +133,7 @@ def _places_of_text(contexts: Sequence[str]) -> tuple[NDArray[np.integer], NDArr
     distinct = {context: number for number, context in enumerate(dict.fromkeys(contexts))}
     first = np.cumsum([1, *(len(context) + 1 for context in distinct)])
     characters = "\0".join(["", *distinct, ""]).encode("utf-32-le", "surrogatepass")
-    is_text = np.isin(np.frombuffer(characters, np.uint32), _WHITE_SPACE, invert=True)
+    is_text = _IS_TEXT[np.minimum(np.frombuffer(characters, np.uint32), len(_IS_TEXT) - 1)]
     places = np.arange(len(is_text), dtype=np.int32)
     next_text = np.minimum.accumulate(np.where(is_text, places, len(places))[::-1])[::-1]
     return first[[distinct[context] for context in contexts]], next_text, np.maximum.accumulate(places * is_text)

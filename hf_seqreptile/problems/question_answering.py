@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from transformers import AutoModelForQuestionAnswering, BatchEncoding, EvalPrediction, PreTrainedTokenizerBase
@@ -165,6 +166,7 @@ class QuestionAnswering(Problem):
             columns = TRAINING_COLUMNS if split == "train" else EVALUATION_COLUMNS
             if rows.have_answers and split != "train":
                 columns = columns | {"answers": ANSWERS}
+            schema = feature_schema(tokenizer, columns)
             encoded[task] = self.map_rows(
                 dataset,
                 _encode_rows,
@@ -174,8 +176,9 @@ class QuestionAnswering(Problem):
                     "make": training_features if split == "train" else evaluation_features,
                     "check": rows,
                     "windows": windows,
+                    "schema": schema.arrow_schema,
                 },
-                features=feature_schema(tokenizer, columns),
+                features=schema,
             )
         every = sum(map(len, tasks.values()))
         _warn_of_misplaced(misplaced, split, every)
@@ -332,9 +335,10 @@ def _warn_of_misplaced(misplaced: Mapping[str, Sequence[int]], split: str, every
 
 
 def _encode_rows(
-    rows: dict[str, list], indices: list[int], make: Callable, check: QuestionRows, windows: Windows
-) -> dict[str, list]:
-    return make(check.prepare(rows, indices, windows), indices, windows)
+    rows: dict[str, list], indices: list[int], make: Callable, check: QuestionRows, windows: Windows, schema: pa.Schema
+) -> pa.Table:
+    # A table is written as it is; of lists, `datasets` would look at each value first.
+    return pa.table(make(check.prepare(rows, indices, windows), indices, windows), schema=schema)
 
 
 def _references(answers: AnswerPredictions, dataset: Dataset) -> list[list[str]]:

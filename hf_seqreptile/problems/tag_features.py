@@ -1,12 +1,15 @@
 """Sentences and their words' tags as a model's inputs and labels."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from ..data.tags import OUTSIDE, entity_spans, in_scheme, position_and_type, to_iob2
 from ..data.text import shown
 from ..errors import InputError
+from ..feature_columns import feature_table
 from .labels import mend_of_unknown, misspelled, same_but_for_case
 from .problem import IS_CUT
 
@@ -37,7 +40,7 @@ def encode_rows(
     padding: str | bool,
     all_subwords: bool,
     for_training: bool,
-) -> dict[str, list]:
+) -> pa.Table | Mapping[str, Sequence[Any]]:
     """What the model takes, and `labels`, of a batch of sentences; the first subword of a word has its tag's id.
 
     Beside these there are `tag_places`, `is_cut` and `lost`, which are no inputs of the model.
@@ -64,30 +67,33 @@ def encode_rows(
     """
     text = rows[columns[0]]
     if columns[1] is None:
-        return _words_alone(text, tokenizer, where, indices, max_length, padding, task)
+        return feature_table(_words_alone(text, tokenizer, where, indices, max_length, padding, task))
     tags = rows[columns[1]]
-    for i, cells in enumerate(zip(text, tags, strict=True)):
-        if any(cell is None or None in cell for cell in cells):
+    for i, (words, row_tags) in enumerate(zip(text, tags, strict=True)):
+        if words is None or row_tags is None or None in words or None in row_tags:
             raise InputError(f"{where}, row {indices[i] + 1}: an empty value (null); fill it in or delete the row.")
     features = tokenizer(text, truncation=True, max_length=max_length, padding=padding, is_split_into_words=True)
     own: dict[str, list] = {"labels": [], TAG_PLACES: [], IS_CUT: [], LOST: []}
     true_tags = []
     outside = label2id.get(OUTSIDE, 0)
-    for i, (words, row_tags) in enumerate(zip(text, tags, strict=True)):
+    known = {*label2id}
+    for i, (words, row_tags, encoding) in enumerate(zip(text, tags, features.encodings, strict=True)):
         if len(words) != len(row_tags):
             what = f"{len(words)} words but {len(row_tags)} tags; give each word one tag."
             raise _wrong_row(where, indices[i], words, what)
         # A ClassLabel's -1 means that the tag was left out.
         spelled = [names[tag] if tag >= 0 else "-1" for tag in row_tags] if names else row_tags
         learnt = in_scheme(spelled, *schemes, renamed)
-        for tag, label in zip(spelled, learnt, strict=True):
-            if label not in label2id and position_and_type(label, schemes[1])[1] not in beside:
-                raise _wrong_row(where, indices[i], words, _of_unknown(tag, label, label2id, for_training))
+        if not known.issuperset(learnt):
+            for tag, label in zip(spelled, learnt, strict=True):
+                if label not in label2id and position_and_type(label, schemes[1])[1] not in beside:
+                    raise _wrong_row(where, indices[i], words, _of_unknown(tag, label, label2id, for_training))
         first = [label2id.get(label, outside) for label in learnt]
         further = _further(learnt, schemes[1], label2id) if all_subwords else None
-        labels, places = _of_subwords(features.word_ids(i), first, further)
-        true_tags.append([label for label, place in zip(learnt, places, strict=True) if place >= 0])
-        is_cut = bool(features.encodings[i].overflowing)
+        labels, places = _of_subwords(encoding.word_ids, first, further)
+        if beside:
+            true_tags.append([label for label, place in zip(learnt, places, strict=True) if place >= 0])
+        is_cut = bool(encoding.overflowing)
         lost = _lost(learnt, places, schemes[1]) if is_cut else 0
         for name, value in zip(own, (labels, places, is_cut, lost), strict=True):
             own[name].append(value)
@@ -96,10 +102,10 @@ def encode_rows(
         features[TRUE_TAGS] = true_tags
     if task is not None:
         features[TASK] = [task] * len(text)
-    if not for_training:
-        return features
-    kept = [i for i, row in enumerate(own["labels"]) if any(label != IGNORED for label in row)]
-    return {name: [values[i] for i in kept] for name, values in features.items()}
+    if for_training and (empty := {i for i, row in enumerate(own["labels"]) if {*row} <= {IGNORED}}):
+        kept = [i for i in range(len(text)) if i not in empty]
+        features = {name: [values[i] for i in kept] for name, values in features.items()}
+    return feature_table(features)
 
 
 def _words_alone(
@@ -149,19 +155,19 @@ def _of_subwords(
     word_ids: Sequence[int | None], first: Sequence[int], further: Sequence[int] | None
 ) -> tuple[list[int], list[int]]:
     """The label of each subword, and the place of each word's first one among those that are not ignored."""
-    labels: list[int] = []
+    labels = [IGNORED] * len(word_ids)
     places = [-1] * len(first)
     labelled = 0
     before: int | None = None
-    for word in word_ids:
-        label = IGNORED
-        if word is not None and word != before:
-            label = first[word]
-            places[word] = labelled
-        elif word is not None and further is not None:
-            label = further[word]
-        labels.append(label)
-        labelled += label != IGNORED
+    for token, word in enumerate(word_ids):
+        if word is not None:
+            if word != before:
+                labels[token] = first[word]
+                places[word] = labelled
+                labelled += 1
+            elif further is not None:
+                labels[token] = further[word]
+                labelled += 1
         before = word
     return labels, places
 

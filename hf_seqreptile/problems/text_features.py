@@ -1,12 +1,14 @@
 """Texts, or pairs of them, and their labels as features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from ..data.text import shown
 from ..errors import InputError
+from ..feature_columns import feature_table
 from .problem import IS_CUT
 from .text_columns import TextColumns
 from .text_labels import Classes, Targets
@@ -25,7 +27,7 @@ def encode_rows(
     where: str,
     max_length: int,
     padding: str | bool,
-) -> dict[str, list]:
+) -> pa.Table | Mapping[str, Sequence[Any]]:
     """Features of a batch of rows: the model's inputs, `labels`, and whether the texts were cut.
 
     Args:
@@ -56,4 +58,4 @@ def encode_rows(
         encoded.append(seen[label])
     features = tokenizer(*texts, truncation=True, max_length=max_length, padding=padding)
     is_cut = [bool(encoding.overflowing) for encoding in features.encodings or ()]
-    return dict(features) | {LABEL_IDS: encoded, IS_CUT: is_cut}
+    return feature_table(dict(features) | {LABEL_IDS: encoded, IS_CUT: is_cut})
