@@ -161,7 +161,10 @@ def _cost(outcome: StudyOutcome) -> Summary:
         of_seeds = list(outcome.plan.phases[one.name].values())
         cost = fmean(sum(graph[name].cost for name in names) for names in of_seeds) if of_seeds else 0
         rows.append([one.label, str(len(one.phases)), f"{cost:,.0f}", f"{outcome.seconds[one.name]:,.0f}"])
-    notes = ["Of one seed, before the target. Phases that conditions share are counted in each; they ran once."]
+    notes = [
+        "Of one seed, before the target. Phases that conditions share are counted in each; they ran once. Of a run "
+        "that was interrupted, seconds are those since it went on."
+    ]
     return Summary("Cost", [], ["condition", "phases", "gradient computations", "seconds"], rows, [], notes)
 
 
