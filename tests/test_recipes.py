@@ -22,6 +22,8 @@ from tests.scripts import ROOT, Place
 
 RECIPES = {"tydiqa": "run_qa", "wikiann": "run_ner", "squad_mlqa": "run_qa", "mnli_xnli": "run_xnli"}
 """The script of each."""
+STUDIES = ("intermediate", "intermediate_sample")
+"""Of no table; tests/study has their tests."""
 EXAMPLES = {"tydiqa": 49_881, "wikiann": 83_300, "squad_mlqa": 87_599, "mnli_xnli": 392_702}
 """ΣN_t of the published training data."""
 MLQA = ["ar", "de", "es", "hi", "vi", "zh"]
@@ -64,7 +66,7 @@ def dry_run(script: str, *arguments: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_every_table_has_its_recipe() -> None:
-    assert {path.stem for path in (ROOT / "recipes").glob("*.yaml")} == {*RECIPES, "glue", "images"}
+    assert {path.stem for path in (ROOT / "recipes").glob("*.yaml")} == {*RECIPES, "glue", "images", *STUDIES}
 
 
 @pytest.mark.parametrize("method", ["mtl", "recadam", "reptile", "seq_reptile"])

@@ -151,6 +151,7 @@ def test_questions_are_counted_not_windows(place: Place, printed: str) -> None:
         assert results[f"{stage}_samples"] == sum(len(questions(each, split)) for each in SAMPLE_LANGUAGES)
 
 
+@pytest.mark.slow
 def test_the_folder_serves_where_this_package_is_not_installed(place: Place, printed: str) -> None:
     assert place.card("out").data.pipeline_tag == "question-answering"
     lines = place.usage("out")
