@@ -184,6 +184,7 @@ def by_epochs(method: str, **changes: Any) -> dict[str, Any]:
     return {"method": method, "max_steps": -1, "num_train_epochs": 3, "save_strategy": "epoch"} | changes
 
 
+@pytest.mark.slow
 @KINDS
 def test_loader_processes_that_persist_change_nothing(tmp_path, method):
     """Nor does a run with new ones that continues where an epoch ended."""

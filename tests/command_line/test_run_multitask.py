@@ -81,6 +81,7 @@ def test_each_head_is_a_folder_of_transformers(place: Place, printed: str) -> No
     assert answer["label"] in ("entailment", "neutral", "contradiction")
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_card_run_without_this_package(place: Place, printed: str) -> None:
     card = place.card("out")
     lines = re.findall("```python\n(.*?)```", card.text, re.DOTALL)
