@@ -61,7 +61,7 @@ OWN = {"problem": str, "head": str, "metric": str, "batch_size": int, "weight": 
 def read_tasks_file(path: Path) -> list[TaskEntry]:
     """The entries of a tasks' file (YAML 1.2 or JSON): a mapping from each task's name to its keys.
 
-    `problem` is one of [`PROBLEMS`]; `head` (default: the problem's name), `metric`, `batch_size`, `weight` and
+    `problem` is one of `PROBLEMS`; `head` (default: the problem's name), `metric`, `batch_size`, `weight` and
     `zero_shot` are optional; all other keys are the data arguments of the problem's script. Paths are relative to the
     file's folder.
 
