@@ -252,6 +252,7 @@ def test_killed_continued_and_changed(tmp_path: Path, folder: Path, outcome: Stu
     running = started(study, tmp_path / "out")
     text, _ = running.communicate(timeout=550)
     assert running.returncode == 0, text
+    (folder / "report").mkdir()
     write_outcome(outcome, folder / "report")
     assert (tmp_path / "out/study.csv").read_text() == (folder / "report/study.csv").read_text()
 
