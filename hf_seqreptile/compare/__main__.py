@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     with bad_input_exits(), verbosity_put_back():
         args = parse(sys.argv[1:] if argv is None else argv)
-        check_engine()
+        check_engine(args.output_dir, args.jobs)
         comparison = plan(args)
         check_commands(comparison)
         directions = 2 * len(read_parallel_texts(args.pairs or None).pairs) if not args.without_retrieval else 0

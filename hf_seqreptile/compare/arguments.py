@@ -186,7 +186,6 @@ def _check(args: ComparisonArguments) -> None:
         "--inner_steps": (not all(number >= 1 for number in args.inner_steps), "must be at least 1"),
         "--outer_learning_rates": (not all(0 < rate <= 1 for rate in args.outer_learning_rates), "must be in (0, 1]"),
         "--interpolate": (not all(0 < weight < 1 for weight in args.interpolate), "must lie between 0 and 1"),
-        "--jobs": (args.jobs < 1, "must be at least 1"),
         "--max_gradient_computations": (args.max_gradient_computations < 2, "must be at least 2"),
     }  # fmt: skip
     if args.interpolate and ("--use_peft" in args.passed_on or args.value_of("use_peft")):
@@ -196,8 +195,6 @@ def _check(args: ComparisonArguments) -> None:
     for name, (is_wrong, why) in checks.items():
         if is_wrong:
             raise InputError(f"{name} {why}.")
-    if args.output_dir.exists() and not args.output_dir.is_dir():
-        raise InputError(f"--output_dir {args.output_dir} is a file. Name a folder.")
 
 
 def _leading(passed_on: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..analysis.runs import SavedRun, read_run
 from ..errors import InputError
 from ..experiments.differences import Estimate, estimate, holm, mean_or_difference
-from ..experiments.graph import run_folder, why_diverged
+from ..experiments.graph import finished_run, why_diverged
 from ..experiments.names import label_of
 from ..experiments.run_node import best_of, counted_tasks
 from ..json_text import parse_json
@@ -115,7 +115,7 @@ def read_outcome(comparison: Comparison) -> Outcome:
     """
     folder = comparison.args.output_dir.resolve()
     runs = {
-        one.label: {seed: read_run(_folder(folder, name)) for seed, name in comparison.scored[one.label].items()}
+        one.label: {seed: read_run(finished_run(folder, name)) for seed, name in comparison.scored[one.label].items()}
         for one in comparison.candidates
     }
     every = [run for by_seed in runs.values() for run in by_seed.values()]
@@ -158,13 +158,6 @@ def read_outcome(comparison: Comparison) -> Outcome:
         _frontier(comparison, runs, groups[main], split),
         _notes(split, methods, len(comparison.args.seeds)) + _notes_on_divergence(comparison, folder),
     )
-
-
-def _folder(folder: Path, name: str) -> Path:
-    found = run_folder(folder, name)
-    if found is None:
-        raise InputError(f"{name} has not been run; repeat the command.")
-    return found
 
 
 def _shared_tasks(runs: Sequence[SavedRun], split: str) -> list[str]:
@@ -252,7 +245,7 @@ def _grid(comparison: Comparison, folder: Path) -> list[Point]:
         for name in comparison.choosing[one.label]:
             if why_diverged(folder, name) is not None:
                 continue
-            run = read_run(_folder(folder, name))
+            run = read_run(finished_run(folder, name))
             settings = label_of("", comparison.graph[name].choice).removeprefix(", ")
             points += _of_runs(one.label, settings, [run], "validation", counted_tasks(run))
     return points

@@ -23,12 +23,20 @@ LINES_OF_A_LOG = 12
 _POLL_SECONDS = 0.5
 
 
-def check_engine() -> None:
-    """Refuse to go on without the workflow engine.
+def check_engine(folder: Path, jobs: int) -> None:
+    """Refuse what no graph can be run with.
+
+    Args:
+        folder: of the experiment.
+        jobs: runs at the same time.
 
     Raises:
-        InputError: says what to install.
+        InputError: a folder that is a file, no jobs, or no workflow engine; says what to install.
     """
+    if jobs < 1:
+        raise InputError("--jobs must be at least 1.")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output_dir {folder} is a file. Name a folder.")
     if importlib.util.find_spec(ENGINE) is None:
         raise InputError("Snakemake runs experiments and is not installed: pip install 'hf-seqreptile[experiments]'.")
 
@@ -45,7 +53,7 @@ def run_graph(graph: Graph, folder: Path, jobs: int = 1, executor: str | None = 
     Raises:
         InputError: a run failed; says which, and how its log ends.
     """
-    check_engine()
+    check_engine(folder, jobs)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder) as lock:
         write_graph(graph, folder)

@@ -110,6 +110,18 @@ def run_folder(folder: Path, name: str) -> Path | None:
     return folder / run if run else None
 
 
+def finished_run(folder: Path, name: str) -> Path:
+    """As [`run_folder`], of a node that must have ended well.
+
+    Raises:
+        InputError: it has not.
+    """
+    found = run_folder(folder, name)
+    if found is None:
+        raise InputError(f"{name} has not been run; repeat the command.")
+    return found
+
+
 def why_diverged(folder: Path, name: str) -> str | None:
     """What is said of a node whose loss did not stay finite; `None` of others."""
     return _found(folder, name).get("diverged")

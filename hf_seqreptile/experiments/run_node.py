@@ -12,8 +12,10 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from filelock import FileLock
 
@@ -129,11 +131,19 @@ def _run_script(node: Node, arguments: Sequence[str], run: Path, parent: Path | 
         if node.choice and isinstance(end.__context__, NotFiniteLossError):
             return str(end.__context__)
         raise
-    facts = {"node": node.name, "seconds": round(time.perf_counter() - start, 3), "cost": node.cost}
+    facts: dict[str, Any] = {"node": node.name, "seconds": round(time.perf_counter() - start, 3), "cost": node.cost}
     if parent is not None:
-        facts |= {"parents": [parent.name, *parents_of(parent)], "started_from": weights_digest(parent)}
+        facts["parents"] = [parent.name, *parents_of(parent)]
+    if (begun := parent or _start_of(arguments)) is not None:
+        facts["started_from"] = weights_digest(begun)
     write_whole(run / FINISHED_FILE, json.dumps(facts) + "\n")
     return None
+
+
+def _start_of(arguments: Sequence[str]) -> Path | None:
+    """The folder of the model that a run without a parent starts from; `None` where it is no folder's path."""
+    names = [value for name, value in pairwise(arguments) if name == "--model_name_or_path"]
+    return Path(names[-1]) if names and Path(names[-1]).is_dir() else None
 
 
 def parents_of(run: Path) -> list[str]:
@@ -147,7 +157,7 @@ def seconds_of(run: Path) -> float:
 
 
 def weights_digest(run: Path) -> str:
-    """SHA-256 over the names and contents of a finished run's files of weights, checkpoints left out."""
+    """SHA-256 over the names and contents of a run's or a model's files of weights, checkpoints left out."""
     found = hashlib.sha256()
     for path in sorted(run.rglob("*.safetensors")):
         place = path.relative_to(run)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ..console.bad_input import bad_input_exits
 from ..console.verbosity import verbosity_put_back
-from ..errors import InputError
 from ..experiments.engine import check_engine, run_graph
 from .outcome import read_outcome
 from .plan import TasksFiles, check_commands, described, plan
@@ -49,11 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     args = make_parser().parse_args(argv)
     with bad_input_exits(), verbosity_put_back():
-        if args.jobs < 1:
-            raise InputError("--jobs must be at least 1.")
-        if args.output_dir.exists() and not args.output_dir.is_dir():
-            raise InputError(f"--output_dir {args.output_dir} is a file. Name a folder.")
-        check_engine()
+        check_engine(args.output_dir, args.jobs)
         study = read_study(args.study)
         folder = args.output_dir.resolve()
         with tempfile.TemporaryDirectory() as scratch:

@@ -57,8 +57,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = args.run / AFTER_FILE
     known: dict[str, Any] = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
     run = read_run(args.run)
-    if run.is_adapter:
-        return
     start, encoder = load_start(args.start), load_encoder(str(args.run))
     parents = parents_of(args.run)
     measures: Mapping[str, Any] = {

@@ -89,10 +89,7 @@ def read_condition(
     if content[kind] is not None:
         raise part.wrong(f"`{kind}` takes no value; write it alone.", kind)
     # "none" is always there, to compare with.
-    singles = [
-        Condition(name, "single", [Phase(f"alone.{slug(name)}", {name: None}, PLAIN, budget)]) for name in tasks
-    ]
-    return singles if kind == "single" else []
+    return [_alone(name, budget) for name in tasks] if kind == "single" else []
 
 
 def refuse_two_alike(conditions: Sequence[Condition], part: Part) -> None:

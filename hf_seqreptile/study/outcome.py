@@ -1,6 +1,6 @@
 """What a finished study found: targets' scores, differences to no intermediate task, orders, forgetting, cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +11,7 @@ import numpy as np
 from ..analysis.runs import SavedRun, read_run
 from ..errors import InputError
 from ..experiments.differences import Estimate, holm, mean_or_difference
-from ..experiments.graph import run_folder
+from ..experiments.graph import finished_run
 from ..experiments.run_node import seconds_of
 from ..json_text import parse_json
 from ..metrics.example_sums import ExampleSums, sums_of_run
@@ -156,34 +156,24 @@ def read_outcome(plan: StudyPlan, folder: Path) -> StudyOutcome:
     )
 
 
-def _run(folder: Path, name: str) -> Path:
-    found = run_folder(folder, name)
-    if found is None:
-        raise InputError(f"{name} has not been run; repeat the command.")
-    return found
-
-
 def _scores(plan: StudyPlan, target: Target, folder: Path) -> TargetScores:
-    names = {one.name: plan.targets[target.name, one.name] for one in plan.study.conditions}
-    if target.is_retrieval:
-        found = {
-            condition: {seed: _found_translations(_run(folder, name)) for seed, name in of_condition.items()}
-            for condition, of_condition in names.items()
-        }
-        pairs = list(next(iter(next(iter(found.values())).values())))
-        metric = "F1" if target.retrieval.get("mine") else "accuracy"
-        sums = {
-            condition: {seed: sums_of_run(_run(folder, name), "test") for seed, name in of_condition.items()}
-            for condition, of_condition in names.items()
-        }
-        # Those of accuracy say nothing of what was mined.
-        sums = {} if target.retrieval.get("mine") else sums
-        return TargetScores(target.name, metric, "test", pairs, pairs, found, sums)
     runs = {
-        condition: {seed: read_run(_run(folder, name)) for seed, name in of_condition.items()}
-        for condition, of_condition in names.items()
+        one.name: {seed: finished_run(folder, name) for seed, name in plan.targets[target.name, one.name].items()}
+        for one in plan.study.conditions
     }
-    every = [run for of_condition in runs.values() for run in of_condition.values()]
+
+    def of_each(read: Callable[[Path], Any]) -> dict[str, dict[int, Any]]:
+        return {name: {seed: read(run) for seed, run in of_seeds.items()} for name, of_seeds in runs.items()}
+
+    if target.is_retrieval:
+        found = of_each(_found_translations)
+        pairs = list(next(iter(found[plan.study.conditions[0].name].values())))
+        metric = "F1" if target.mines else "accuracy"
+        # The sums are of accuracy, and say nothing of what was mined.
+        sums = {} if target.mines else of_each(lambda run: sums_of_run(run, "test"))
+        return TargetScores(target.name, metric, "test", pairs, pairs, found, sums)
+    read = of_each(read_run)
+    every: list[SavedRun] = [run for of_seeds in read.values() for run in of_seeds.values()]
     splits = [
         split
         for split in ("test", "validation")
@@ -192,22 +182,14 @@ def _scores(plan: StudyPlan, target: Target, folder: Path) -> TargetScores:
     if not splits:
         raise InputError(f"{plan.study.where('targets', target.name)}: not all of {', '.join(target.evaluated)} were "
                          f"scored, neither on validation nor on test data.")  # fmt: skip
-    transferred = [language for language in target.evaluated if language != target.language]
-    return TargetScores(
-        target.name,
-        every[0].metric.label,
-        splits[0],
-        target.evaluated,
-        transferred or target.evaluated,
-        {
-            condition: {seed: _of_languages(run, splits[0], target.evaluated) for seed, run in of_condition.items()}
-            for condition, of_condition in runs.items()
-        },
-        {
-            condition: {seed: sums_of_run(run.folder, splits[0]) for seed, run in of_condition.items()}
-            for condition, of_condition in runs.items()
-        },
-    )
+    split = splits[0]
+    transferred = [language for language in target.evaluated if language != target.language] or target.evaluated
+    scores = {
+        name: {seed: _of_languages(run, split, target.evaluated) for seed, run in of_seeds.items()}
+        for name, of_seeds in read.items()
+    }
+    sums = of_each(lambda run: sums_of_run(run, split))
+    return TargetScores(target.name, every[0].metric.label, split, target.evaluated, transferred, scores, sums)
 
 
 def _of_languages(run: SavedRun, split: str, languages: Sequence[str]) -> dict[str, float]:
@@ -247,26 +229,28 @@ def _orders(plan: StudyPlan, target: TargetScores) -> list[tuple[float, OrderEff
 
 
 def _after(folder: Path, name: str) -> Mapping[str, Any]:
-    path = _run(folder, name) / AFTER_FILE
-    return parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return parse_json((finished_run(folder, name) / AFTER_FILE).read_text(encoding="utf-8"))
 
 
 def _retrieval(after: Mapping[str, Any], which: str) -> float | None:
-    found = after.get("retrieval")
+    found = after["retrieval"]
     return fmean(value for pair in found[which].values() for value in pair.values()) if found else None
 
 
 def _phases(condition: Condition, nodes: Mapping[int, Sequence[str]], folder: Path) -> list[AfterPhase]:
     phases = []
     for phase, *names in zip(condition.phases, *nodes.values(), strict=True):
-        runs, after = [read_run(_run(folder, name)) for name in names], [_after(folder, name) for name in names]
+        runs, after = (
+            [read_run(finished_run(folder, name)) for name in names],
+            [_after(folder, name) for name in names],
+        )
         retrieval = [_retrieval(one, "now") for one in after]
         known = [value for value in retrieval if value is not None]
         phases.append(
             AfterPhase(
                 {task: fmean(run.needed_score("validation", task) for run in runs) for task in phase.tasks},
-                {task: fmean(one["earlier"][task] for one in after) for task in after[0].get("earlier", {})},
-                fmean(one["distance"] for one in after) if all("distance" in one for one in after) else float("nan"),
+                {task: fmean(one["earlier"][task] for one in after) for task in after[0]["earlier"]},
+                fmean(one["distance"] for one in after),
                 fmean(known) if len(known) == len(names) else None,
             )
         )
@@ -274,5 +258,5 @@ def _phases(condition: Condition, nodes: Mapping[int, Sequence[str]], folder: Pa
 
 
 def _seconds(nodes: Mapping[int, Sequence[str]], folder: Path) -> float:
-    of_seeds = [sum(seconds_of(_run(folder, name)) for name in names) for names in nodes.values()]
+    of_seeds = [sum(seconds_of(finished_run(folder, name)) for name in names) for names in nodes.values()]
     return fmean(of_seeds) if of_seeds else 0.0

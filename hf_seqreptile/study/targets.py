@@ -48,6 +48,11 @@ class Target:
         """Whether nothing is trained for it."""
         return self.language is None
 
+    @property
+    def mines(self) -> bool:
+        """Whether translations are mined, which F1 scores."""
+        return self.retrieval.get("mine") == [True]
+
 
 def read_target(part: Part) -> Target:
     """A target of a study's file.

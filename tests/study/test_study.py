@@ -113,7 +113,7 @@ def test_a_run_says_what_it_followed_and_what_it_started_from(made: StudyPlan, f
             for parent, name in zip([None, *names], names, strict=False):
                 facts = json.loads((run_of(folder, name) / FINISHED_FILE).read_text())
                 if parent is None:
-                    assert "parents" not in facts
+                    assert "parents" not in facts and facts["started_from"] == weights_digest(folder / "model")
                 else:
                     assert facts["parents"][0] == run_of(folder, parent).name
                     assert facts["started_from"] == weights_digest(run_of(folder, parent))
