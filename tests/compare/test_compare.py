@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,8 +19,10 @@ from hf_seqreptile.compare.presentation import write_outcome
 from hf_seqreptile.experiments.graph import write_graph
 from hf_seqreptile.experiments.run_node import run_node, validation_score
 from hf_seqreptile.report.__main__ import main as report
+from tests.commands import kill_repeatedly, started
 from tests.scripts import ROOT, TRAINED, sentences, write, write_conll, write_model
 
+COMPARE = "hf_seqreptile.compare"
 METHODS = ["--methods", "mtl --tasks_per_step 1 --learning_rate 1e-2", "seq_reptile --learning_rate 2e-2"]
 SETTINGS = [
     "--inner_steps", "2", "6", "--seeds", "1", "--max_gradient_computations", "24", "--interpolate", "0.5",
@@ -68,13 +68,6 @@ def printed(folder: Path) -> str:
     outcome = read_outcome(comparison)
     write_outcome(outcome, comparison, 2)
     return "\n".join([described(comparison, 0), *sentences_of(outcome)])
-
-
-def started(folder: Path, output: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "hf_seqreptile.compare", *command(folder, output)], stdout=subprocess.PIPE, text=True,
-        stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
 
 
 def found(folder: Path, output: str = "out") -> dict:
@@ -153,29 +146,20 @@ def test_runs_are_ordinary_folders(folder: Path, printed: str, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_the_same(folder: Path, printed: str) -> None:
-    wait = 3.0
-    for _ in range(10):
-        running = started(folder, "killed")
-        try:
-            running.communicate(timeout=wait)
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.communicate()
-            wait += 3
-    started(folder, "killed").communicate(timeout=280)
+    kill_repeatedly(COMPARE, *command(folder, "killed"), times=10, step=3)
+    started(COMPARE, *command(folder, "killed")).communicate(timeout=280)
     assert findings(folder, "killed") == findings(folder)
     shutil.rmtree(folder / "killed")
 
 
 @pytest.mark.slow
 def test_runs_that_outlive_their_command_are_waited_for(folder: Path, printed: str) -> None:
-    running = started(folder, "orphans")
+    running = started(COMPARE, *command(folder, "orphans"))
     while not list((folder / "orphans").glob("logs/*")):
         time.sleep(0.5)
     # The command alone; the engine and its runs go on.
     os.kill(running.pid, signal.SIGKILL)
-    again = started(folder, "orphans")
+    again = started(COMPARE, *command(folder, "orphans"))
     text, _ = again.communicate(timeout=280)
     assert "Waiting for runs in" in text and again.returncode == 0
     assert findings(folder, "orphans") == findings(folder)

@@ -2,10 +2,6 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +19,7 @@ from hf_seqreptile.study.plan import StudyPlan, plan
 from hf_seqreptile.study.presentation import write_outcome
 from hf_seqreptile.study.study_file import read_study
 from hf_seqreptile.yaml_text import parse_yaml
+from tests.commands import kill_repeatedly, started
 from tests.scripts import ROOT, sentences, words_of_sample, write, write_conll, write_model
 
 SPLITS = ("train", "validation", "test")
@@ -210,14 +207,6 @@ def test_the_report(outcome: StudyOutcome, folder: Path, tmp_path: Path) -> None
     assert "Intermediate tasks: study" in page and page.count("data:image/png") == 2
 
 
-def started(study: Path, output: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "hf_seqreptile.study", str(study), "--output_dir", str(output), "--jobs", "2"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 def test_the_recipe_of_the_samples(tmp_path: Path) -> None:
     """From end to end, with a tiny model in place of the real one."""
@@ -235,21 +224,14 @@ def test_the_recipe_of_the_samples(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_continued_and_changed(tmp_path: Path, folder: Path, outcome: StudyOutcome) -> None:
     """It ends as if it had never been stopped; a new target leaves what was there; a new budget does not."""
     write_data(tmp_path)
     study = write_study(tmp_path)
-    wait = 4.0
-    for _ in range(6):
-        running = started(study, tmp_path / "out")
-        try:
-            running.communicate(timeout=wait)
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.communicate()
-            wait += 6
-    running = started(study, tmp_path / "out")
+    command = ["hf_seqreptile.study", str(study), "--output_dir", str(tmp_path / "out"), "--jobs", "2"]
+    kill_repeatedly(*command, times=6, step=6)
+    running = started(*command)
     text, _ = running.communicate(timeout=550)
     assert running.returncode == 0, text
     (folder / "report").mkdir()
@@ -260,7 +242,7 @@ def test_killed_continued_and_changed(tmp_path: Path, folder: Path, outcome: Stu
     content = json.loads(study.read_text())
     content["targets"]["entities"]["gradient_computations"] = 4
     study.write_text(json.dumps(content, indent=1))
-    text, _ = started(study, tmp_path / "out").communicate(timeout=550)
+    text, _ = started(*command).communicate(timeout=550)
     now = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").glob(f"*/{FINISHED_FILE}")}
     assert times.items() <= now.items()
     assert all(path.parent.name.startswith("entities.") for path in now.keys() - times.keys())
