@@ -8,6 +8,8 @@ from ..errors import InputError
 
 SHOWN = 80
 """Characters of a file that a message quotes, at most."""
+_CHUNK = 1 << 12
+"""Characters that are read at a time: so few that what is made of them dies young, before a collector looks at it."""
 
 
 def shown(content: object) -> str:
@@ -43,6 +45,36 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError:
         # It came with a block of lines, of which those that are good have their turn first.
         yield from _lines_before_error(path, number)
+
+
+def read_blocks(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (number of the first line, from 1; text) of parts of a file that empty lines end; its lines end with LF.
+
+    Many lines take less time than with [`read_lines`], whose lines and errors these are.
+    """
+    number, parts = 1, []
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            # What is read ends with a whole line.
+            while chunk := file.read(_CHUNK) + file.readline():
+                if "\0" in chunk:
+                    break
+                before, empty_line, after = chunk.rpartition("\n\n")
+                parts.append(before)
+                if empty_line:
+                    block = "".join(parts)
+                    yield number, block
+                    number += block.count("\n") + 2
+                    parts = []
+                parts.append(after)
+            else:
+                yield number, "".join(parts)
+                return
+    except UnicodeDecodeError:
+        pass
+    # It names the line of the error.
+    for _ in read_lines(path):
+        pass
 
 
 def _lines_before_error(path: Path, after: int) -> Iterator[tuple[int, str]]:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_seqreptile.data import text
 from hf_seqreptile.data.conll import read_conll
+from hf_seqreptile.data.conll_rows import numbered_rows, row_blocks
 from hf_seqreptile.data.tags import is_tag
 from hf_seqreptile.errors import InputError
 
@@ -67,6 +69,31 @@ def test_what_is_written_is_read(order: str, corpus: list[Sentence], separator: 
         path = Path(folder) / "x.conll"
         write_conll(path, corpus, order, separator, end)
         assert read(path) == corpus
+
+
+LINES = ["Anna\tO", "Anna O", "Anna  O", " Anna O", "a b\tB-PER", "#\tO", "# O", "1-2\t_\tO", "1\tx\tO", "de:x\tO"]
+ENDS = st.sampled_from(["\n", "\n", "\n\n", "\r\n", "\r", " \n", "\t\n", "\n-DOCSTART- O\n\n"])
+
+
+@settings(max_examples=300)
+@given(lines=st.lists(st.tuples(st.sampled_from(LINES), ENDS), max_size=8), size=st.integers(1, 40))
+def test_columns_do_not_depend_on_how_much_is_read_at_a_time(lines: list[tuple[str, str]], size: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_CHUNK", size)
+        path = Path(folder) / "x.conll"
+        path.write_bytes("".join(map("".join, lines)).encode())
+        found = [
+            (number, *of_line)
+            for first, *block in row_blocks(path)
+            for number, of_line in enumerate(zip(*block, strict=True), first)
+        ]
+        assert [one for one in found if one[2]] == [one for one in numbered_rows(path) if one[2]]
+
+
+def test_a_sentence_ends_where_a_part_of_the_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "_CHUNK", 1)
+    write_conll(tmp_path / "x.conll", corpus := [(["a", "b"], ["O", "O"]), (["c"], ["B-PER"])] * 3, "token tag")
+    assert read(tmp_path / "x.conll") == corpus
 
 
 @settings(max_examples=100)
