@@ -85,6 +85,8 @@ def draw_curves(title: str, panels: Sequence[Panel], order: Sequence[str]) -> Fi
             axes.set_xscale("log")
             axes.minorticks_off()
             axes.set_xticks(values, [f"{value:g}" for value in values])
+        elif all(isinstance(x, int) for curve in panel.curves for x in curve.x):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         label_axes(axes, panel.x_label, panel.y_label)
     handles, names = [looks[label] for label in drawn], [literal(label) for label in drawn]
     figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=TEXT_SIZE, frameon=False)
