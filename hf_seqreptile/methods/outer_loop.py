@@ -84,7 +84,7 @@ class OuterLoopMixin(MultiTaskMixin):
 
     def refuse_new_parameters(self) -> None:
         """Raise InputError where the optimizer holds more parameters than when training started."""
-        if len(self._held_parameters()) > self._held:
+        if self._number_held() > self._held:
             raise InputError(
                 "Parameters were added to the optimizer while it trained, and φ has no values of them. Give the "
                 "optimizer all parameters from the start, and freeze those that are to be trained later with "
@@ -175,7 +175,7 @@ class OuterLoopMixin(MultiTaskMixin):
     ) -> tuple[nn.Module, DataLoader]:
         prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
         self.slow_weights = SlowWeights(self._moving(), self.run_args.slow_weights_device)
-        self._held = len(self._held_parameters())
+        self._held = self._number_held()
         self._inner_step, self.outer_updates, self._evaluated_at, self._waiting = 0, 0, None, {}
         if resume_from_checkpoint is not None:
             checkpoint = Path(resume_from_checkpoint)
@@ -194,14 +194,17 @@ class OuterLoopMixin(MultiTaskMixin):
         trajectories', averaged as its weights are.
         """
         assert self.model is not None
-        held, saved = set(self._held_parameters()), self.model.state_dict()
+        assert self.optimizer is not None
+        held = {parameter for group in self.optimizer.param_groups for parameter in group["params"]}
+        saved = self.model.state_dict()
         parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad or p in held}
         buffers = {name: b for name, b in self.model.named_buffers() if b.is_floating_point() and name in saved}
         return {**parameters, **buffers}
 
-    def _held_parameters(self) -> list[nn.Parameter]:
+    def _number_held(self) -> int:
+        """How many parameters the optimizer holds."""
         assert self.optimizer is not None
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return sum(len(group["params"]) for group in self.optimizer.param_groups)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         try:

@@ -224,7 +224,7 @@ class TaskBatchSampler(Sampler[list[tuple[str, int, int]]]):
     def _numbered_draws(self) -> Iterator[tuple[str, int]]:
         """The epoch's draws: the task of each, and how many draws of that task came before it in the run."""
         counts = self._counts.tolist()
-        for index in self.drawn_tasks(self._epoch):
+        for index in self.drawn_tasks(self._epoch).tolist():
             yield self.tasks[index], counts[index]
             counts[index] += 1
 
