@@ -27,7 +27,8 @@ help:
 	  'make clean        remove the environments, caches, build outputs and out/demo' \
 	  '' \
 	  'The first of them installs everything into .venv. PYTHON=... names the Python to use, 3.11 or later. The tests' \
-	  'are run on 3.11. For 3.14 all packages have wheels but atheris and seqeval.' \
+	  'are run on 3.11, and were on 3.13 with torch 2.6 and the lowest versions of the others. For 3.14 all packages' \
+	  'have wheels but atheris and seqeval.' \
 	  'On Linux without a GPU, put PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu before make:' \
 	  'it saves several gigabytes of CUDA libraries.'
 
@@ -41,7 +42,7 @@ test: .venv/.installed
 test-all: .venv/.installed
 	$(PYTEST) -m ''
 
-# uv chooses the versions, which pip cannot. On Linux without a GPU, put UV_TORCH_BACKEND=cpu before make.
+# uv chooses the versions, which pip cannot; on 3.11, since the lowest lack wheels for later Pythons. On Linux without a GPU, put UV_TORCH_BACKEND=cpu before make.
 test-lowest:
 	"$(PYTHON)" -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install -c constraints.txt uv

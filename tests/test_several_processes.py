@@ -141,6 +141,9 @@ def test_what_fills_up_the_last_batches_of_an_evaluation_counts_once(tmp_path):
 # Parameters sharded over the processes (FSDP2).
 
 
+SHARDS = pytest.mark.skipif(torch.__version__ < (2, 8), reason="transformers shards models with torch 2.8 or later")
+
+
 def load(folder: Path, processes: int, **sharding: Any) -> BertForTokenClassification:
     """The model in `folder`, sharded where it is for several processes."""
     if processes > 1:
@@ -168,6 +171,7 @@ def evaluated(method: str, folder: Path, processes: int, changes: dict[str, Any]
     }
 
 
+@SHARDS
 @pytest.mark.parametrize(
     ("method", "changes"),
     [
@@ -217,6 +221,7 @@ def refusal(make: Callable[[], Any]) -> str:
     return "accepted"
 
 
+@SHARDS
 def test_what_cannot_be_sharded_is_refused_by_name(tmp_path):
     tiny.model().save_pretrained(tmp_path / "start")
     (said, other) = together(2, refusals, tmp_path)
@@ -314,17 +319,21 @@ def test_dataparallel_is_refused(tmp_path):
         MTLTrainer(tiny.model(), args, train_dataset=tasks("mtl"))
 
 
-def refused(folder: Path, **changes: Any) -> str:
-    return refusal(partial(tiny.trainer, folder, method="mtl", **changes))
+def started(folder: Path, **changes: Any) -> str:
+    """Why a trainer is refused, or on how many processes it trains."""
+    made: list[Any] = []
+    said = refusal(lambda: made.append(tiny.trainer(folder, method="mtl", **changes)))
+    return f"{made[0].args.world_size} processes" if made else said
 
 
 def test_processes_that_would_not_train_as_asked_are_refused(tmp_path):
     """Without the refusals, the first would run DistributedDataParallel and the second a training in each process."""
-    for said in together(2, partial(refused, fsdp=True), tmp_path):
+    for said in together(2, partial(started, fsdp=True), tmp_path):
         assert said == f"FSDP is not supported: {DDP}"
     if not torch.accelerator.is_available():
-        for said in together(2, partial(refused, use_cpu=False), tmp_path):
-            assert said.startswith("2 processes were started") and "--use_cpu" in said
+        for said in together(2, partial(started, use_cpu=False), tmp_path):
+            # The first versions of accelerate that we take need not be told of the CPU.
+            assert said == "2 processes" or (said.startswith("2 processes were started") and "--use_cpu" in said)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ CHUNK_OF_ACCELERATORS = 1 << 18
 """The same where each call takes longer to start than to work on fewer."""
 
 
+@torch.no_grad()
 def products(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     """g_i · g_j of n gradients of one parameter, shape (n, n), summed in float32."""
     flat = [gradient.reshape(-1) for gradient in gradients]

@@ -334,7 +334,7 @@ def test_the_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
         name: value for name, value in (HUGGING_FACES | OURS).items() if value is not None and value is not False
     }
     telling |= {"recadam_t0": 250.0, "recadam_gamma": 5000.0, "num_train_epochs": 3.0, "eval_strategy": "no"}
-    telling |= {"weight_decay": 0.0, "warmup_steps": 0, "optim": "adamw_torch_fused"}
+    telling |= {"weight_decay": 0.0, "warmup_steps": 0, "optim": TrainingArguments.optim}
     assert telling.keys() > {"method", "task_sampling_exponent", "learning_rate", "gradvac_beta"}
     for name, value in telling.items():
         assert parts[name].count(f"(default: {value})") == 1, name

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,8 +44,10 @@ class Sends(TrainerCallback):
 
 
 def kill_all(number: int) -> None:
-    processes = [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]
-    subprocess.run(["kill", f"-{number}", *map(str, processes)], check=True)
+    workers = [worker.pid for worker in multiprocessing.active_children() if worker.pid]
+    # Its own last, where the handler runs at once.
+    for process in [*workers, os.getpid()]:
+        os.kill(process, number)
 
 
 def trainer_of(folder: Path, changes: dict[str, Any], *callbacks: TrainerCallback) -> Any:
