@@ -8,6 +8,9 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers.utils.versions import require_version
+
+from ..errors import InputError
 
 OUTSIDE = -1
 """The offsets of a token outside the context."""
@@ -26,12 +29,25 @@ class Windows:
         max_length: tokens of a window.
         stride: tokens of the context that a window shares with the next one.
         padding: `max_length` or none.
+
+    Raises:
+        InputError: a version of the package tokenizers with which answers get lost.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int
     stride: int
     padding: str | bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            require_version("tokenizers>=0.23.3")
+        except ImportError as error:
+            # The scripts also run from a clone that was not installed, whose requirements nobody checked.
+            raise InputError(
+                "The installed tokenizers does not find the answers in later windows of long contexts. Update it: "
+                "pip install -U 'tokenizers>=0.23.3'."
+            ) from error
 
     def encode(self, questions: Sequence[str], contexts: Sequence[str], with_offsets: bool = True) -> BatchEncoding:
         """The windows of all pairs; `overflow_to_sample_mapping` tells which pair each belongs to.

@@ -720,6 +720,12 @@ def read_squad(path: Path) -> Dataset:
     )
 
 
+def test_tokenizers_that_lose_answers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.23.2")
+    with pytest.raises(InputError, match=r"pip install -U 'tokenizers>=0.23.3'"):
+        Windows(TOKENIZER, 26, 5)
+
+
 def test_real_answers_survive(real: tuple[PreTrainedTokenizerBase, dict[str, Dataset]]) -> None:
     """Gold positions give back all of the answer, and no token more than it needs."""
     tokenizer, tasks = real
