@@ -27,8 +27,9 @@ help:
 	  'make clean        remove the environments, caches, build outputs and out/demo' \
 	  '' \
 	  'The first of them installs everything into .venv. PYTHON=... names the Python to use, 3.11 or later. The tests' \
-	  'are run on 3.11, and were on 3.13 with torch 2.6 and the lowest versions of the others. For 3.14 all packages' \
-	  'have wheels but atheris and seqeval.' \
+	  'are run on 3.11 with the versions of constraints.txt; they passed on 3.13 with torch 2.6 and the lowest versions' \
+	  'of the others, and with torch 2.14 and transformers 5.24. For 3.14 all packages have wheels but atheris and' \
+	  'seqeval.' \
 	  'On Linux without a GPU, put PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu before make:' \
 	  'it saves several gigabytes of CUDA libraries.'
 
