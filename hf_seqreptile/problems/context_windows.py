@@ -31,7 +31,7 @@ class Windows:
         padding: `max_length` or none.
 
     Raises:
-        InputError: a version of the package tokenizers with which answers get lost.
+        InputError: a version of the package tokenizers that leaves out windows.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -45,7 +45,7 @@ class Windows:
         except ImportError as error:
             # The scripts also run from a clone that was not installed, whose requirements nobody checked.
             raise InputError(
-                "The installed tokenizers does not find the answers in later windows of long contexts. Update it: "
+                "The installed package tokenizers leaves out parts of long contexts. Update it: "
                 "pip install -U 'tokenizers>=0.23.3'."
             ) from error
 

@@ -720,7 +720,7 @@ def read_squad(path: Path) -> Dataset:
     )
 
 
-def test_tokenizers_that_lose_answers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokenizers_that_leave_out_windows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.23.2")
     with pytest.raises(InputError, match=r"pip install -U 'tokenizers>=0.23.3'"):
         Windows(TOKENIZER, 26, 5)
