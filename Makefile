@@ -43,7 +43,8 @@ test: .venv/.installed
 test-all: .venv/.installed
 	$(PYTEST) -m ''
 
-# uv chooses the versions, which pip cannot; on 3.11, since the lowest lack wheels for later Pythons. On Linux without a GPU, put UV_TORCH_BACKEND=cpu before make.
+# uv chooses the versions, which pip cannot. Python 3.11, since for later ones some of the lowest have no wheels. On
+# Linux without a GPU, put UV_TORCH_BACKEND=cpu before make.
 test-lowest:
 	"$(PYTHON)" -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install -c constraints.txt uv

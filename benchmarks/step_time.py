@@ -7,9 +7,9 @@ Trains the offline encoder on WikiAnn German and English, or with `--tiny` a BER
 sentences, with the stock `Trainer` and with ours: each reads the same rows of `datasets` in the same order, 16 at a
 time. The two take turns step by step, each in a thread of its own, so that what other programs on the machine take is
 taken from both. A step lasts from its beginning to the next one's, so an outer update counts towards the step it
-follows. Time is the thread's own on the processor. Where a model's tensors happen to lie in memory makes it some
-hundred µs faster or slower for all of a run, so there are several runs of a pair, the one built first and begun first
-in turns, and what counts is the median over them.
+follows. Time is the thread's own on the processor. All of a run may be some hundred µs a step faster or slower than
+the next, perhaps by where tensors lie in memory, so there are several runs of a pair, the one built first and begun
+first in turns, and what counts is the median over them.
 """
 
 import argparse

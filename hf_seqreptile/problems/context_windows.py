@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 
 import numpy as np
@@ -40,14 +41,7 @@ class Windows:
     padding: str | bool = False
 
     def __post_init__(self) -> None:
-        try:
-            require_version("tokenizers>=0.23.3")
-        except ImportError as error:
-            # The scripts also run from a clone that was not installed, whose requirements nobody checked.
-            raise InputError(
-                "The installed package tokenizers leaves out parts of long contexts. Update it: "
-                "pip install -U 'tokenizers>=0.23.3'."
-            ) from error
+        check_tokenizers()
 
     def encode(self, questions: Sequence[str], contexts: Sequence[str], with_offsets: bool = True) -> BatchEncoding:
         """The windows of all pairs; `overflow_to_sample_mapping` tells which pair each belongs to.
@@ -136,6 +130,23 @@ class Windows:
         """Which of a window's two sequences is the context, from 0."""
         # Models that are padded on the left see the context first, as in Hugging Face's script.
         return 0 if self.tokenizer.padding_side == "left" else 1
+
+
+@cache
+def check_tokenizers() -> None:
+    """Refuse, once for all, a version of the package tokenizers that leaves out windows.
+
+    Raises:
+        InputError: as said.
+    """
+    try:
+        require_version("tokenizers>=0.23.3")
+    except ImportError as error:
+        # The scripts also run from a clone that was not installed, whose requirements nobody checked.
+        raise InputError(
+            "The installed package tokenizers leaves out parts of long contexts. Update it: "
+            "pip install -U 'tokenizers>=0.23.3'."
+        ) from error
 
 
 def _places_of_text(contexts: Sequence[str]) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:

@@ -35,7 +35,7 @@ from hf_seqreptile import InputError
 from hf_seqreptile.metrics import MLQAMetric, SquadMetric, SquadV2Metric
 from hf_seqreptile.models.offline_encoder import build_offline_encoder
 from hf_seqreptile.problems.answer_features import training_features
-from hf_seqreptile.problems.context_windows import Windows
+from hf_seqreptile.problems.context_windows import Windows, check_tokenizers
 from hf_seqreptile.problems.question_answering import QuestionAnswering, QuestionAnsweringArguments
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -721,6 +721,7 @@ def read_squad(path: Path) -> Dataset:
 
 
 def test_tokenizers_that_leave_out_windows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_tokenizers.cache_clear()
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.23.2")
     with pytest.raises(InputError, match=r"pip install -U 'tokenizers>=0.23.3'"):
         Windows(TOKENIZER, 26, 5)

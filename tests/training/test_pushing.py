@@ -282,6 +282,8 @@ def test_push_to_hub_writes_our_card(tmp_path: Path, hub: LocalHub) -> None:
     weights = load_file(hub.root / "models/me/ner-3/model.safetensors")
     assert all(torch.equal(tensor, trainer.model.state_dict()[name]) for name, tensor in weights.items())
 
+    # The server refuses a card whose metadata is none.
+    assert ("POST", "/api/validate-yaml") in hub.requests
     card = ModelCard(published["README.md"].decode())
     data = card.data
     assert isinstance(data, ModelCardData)
